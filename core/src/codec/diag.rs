@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! sock_diag requests and answers, with the MPTCP part of a subflow's answer.
+
+use std::net::{IpAddr, SocketAddr};
+
+use zerocopy::IntoBytes;
+
+use super::netlink::attributes;
+use super::uapi::{
+    self, DIAG_NO_COOKIE, DIAG_REQ_PROTOCOL, DiagMessage, DiagRequest, DiagSockId, IPPROTO_MPTCP, MptcpInfo,
+    SOCK_DIAG_BY_FAMILY, SubflowFlags, TcpInfo, diag, netlink, subflow_attr,
+};
+use super::{diag_address, put_diag_address, read_prefix, text_of, u32_of};
+use crate::name::Name;
+use crate::subflow::TcpState;
+
+/// What one answer says of one socket.
+#[derive(Debug, Clone)]
+pub(crate) struct DiagSocket {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) state: TcpState,
+    /// The device the socket is bound to, 0 for none.
+    pub(crate) interface: u32,
+    pub(crate) uid: u32,
+    pub(crate) inode: u32,
+    pub(crate) congestion: Option<Name>,
+    /// IP_TOS, or IPV6_TCLASS on IPv6.
+    pub(crate) tos: Option<u8>,
+    /// Of a TCP socket.
+    pub(crate) tcp_info: Option<TcpInfo>,
+    /// Of an MPTCP socket.
+    pub(crate) mptcp_info: Option<MptcpInfo>,
+    /// Of a subflow, where the kernel shows it.
+    pub(crate) mptcp: Option<SubflowContext>,
+    /// True of every subflow, also where the kernel does not show the rest.
+    pub(crate) is_subflow: bool,
+}
+
+/// The MPTCP part of a subflow's answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SubflowContext {
+    pub(crate) token: u32,
+    pub(crate) flags: SubflowFlags,
+    pub(crate) local_id: u8,
+    pub(crate) remote_id: u8,
+}
+
+/// The extensions that every request asks for. `INFO` also brings the MPTCP part of a subflow.
+const EXTENSIONS: u8 = bit(diag::INFO) | bit(diag::CONG) | bit(diag::TOS) | bit(diag::TCLASS);
+/// Connections in whatever state; listening sockets are none.
+const STATES: u32 = !(1 << TcpState::LISTEN.0);
+
+const fn bit(kind: u16) -> u8 {
+    1 << (kind - 1)
+}
+
+/// Asks for the one TCP socket of this pair; `interface` must name the device the socket is bound to, 0 for none.
+pub(crate) fn exact_request(local: &SocketAddr, remote: &SocketAddr, interface: u32, sequence: u32) -> DiagRequest {
+    let mut id = DiagSockId { interface, cookie: DIAG_NO_COOKIE, ..DiagSockId::default() };
+    let family = put_diag_address(local, remote, &mut id);
+    request(family, libc::IPPROTO_TCP as u8, netlink::REQUEST, sequence, id)
+}
+
+/// Asks for every TCP, or every MPTCP, connection of one family.
+pub(crate) fn dump_request(family: u8, mptcp: bool, sequence: u32) -> Vec<u8> {
+    let flags = netlink::REQUEST | netlink::DUMP;
+    let protocol = libc::IPPROTO_TCP as u8;
+    let mut head = request(family, protocol, flags, sequence, DiagSockId::default());
+    if !mptcp {
+        return head.as_bytes().to_vec();
+    }
+    head.length += 8;
+    let mut bytes = head.as_bytes().to_vec();
+    bytes.extend_from_slice(&8u16.to_ne_bytes());
+    bytes.extend_from_slice(&DIAG_REQ_PROTOCOL.to_ne_bytes());
+    bytes.extend_from_slice(&(IPPROTO_MPTCP as u32).to_ne_bytes());
+    bytes
+}
+
+fn request(family: u8, protocol: u8, flags: u16, sequence: u32, id: DiagSockId) -> DiagRequest {
+    DiagRequest {
+        length: size_of::<DiagRequest>() as u32,
+        kind: SOCK_DIAG_BY_FAMILY,
+        flags,
+        sequence,
+        port: 0,
+        family,
+        protocol,
+        extensions: EXTENSIONS,
+        _pad: 0,
+        states: STATES,
+        id,
+    }
+}
+
+/// The payload of one answer; None where it is cut or of a family without ports.
+pub(crate) fn parse(payload: &[u8], mptcp: bool) -> Option<DiagSocket> {
+    let attributes_at = size_of::<DiagMessage>();
+    let rest = payload.get(attributes_at..)?;
+    let head: DiagMessage = read_prefix(payload);
+    let (local, remote) = diag_address(head.family, &head.id)?;
+    let mut socket = DiagSocket {
+        local,
+        remote,
+        state: TcpState(head.state),
+        interface: head.id.interface,
+        uid: head.uid,
+        inode: head.inode,
+        congestion: None,
+        tos: None,
+        tcp_info: None,
+        mptcp_info: None,
+        mptcp: None,
+        is_subflow: false,
+    };
+    for (kind, value) in attributes(rest) {
+        match kind {
+            diag::CONG => socket.congestion = text_of(value).map(Name::new),
+            diag::TOS if sends_ipv4(&local) => socket.tos = value.first().copied(),
+            diag::TCLASS if !sends_ipv4(&local) => socket.tos = value.first().copied(),
+            diag::INFO if mptcp => socket.mptcp_info = Some(read_prefix(value)),
+            diag::INFO => socket.tcp_info = Some(read_prefix(value)),
+            diag::ULP_INFO => parse_ulp(value, &mut socket),
+            _ => {}
+        }
+    }
+    Some(socket)
+}
+
+/// An IPv6 socket reports both a TOS and a traffic class; its packets carry only one of them.
+fn sends_ipv4(local: &SocketAddr) -> bool {
+    match local.ip() {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(ip) => ip.to_ipv4_mapped().is_some(),
+    }
+}
+
+fn parse_ulp(bytes: &[u8], socket: &mut DiagSocket) {
+    for (kind, value) in attributes(bytes) {
+        match kind {
+            diag::ULP_NAME => socket.is_subflow = text_of(value) == Some("mptcp"),
+            diag::ULP_MPTCP => socket.mptcp = parse_context(value),
+            _ => {}
+        }
+    }
+}
+
+fn parse_context(bytes: &[u8]) -> Option<SubflowContext> {
+    let (mut token, mut flags, mut local_id, mut remote_id) = (None, None, None, None);
+    for (kind, value) in attributes(bytes) {
+        match kind {
+            subflow_attr::TOKEN_LOCAL => token = u32_of(value),
+            subflow_attr::FLAGS => flags = u32_of(value).map(uapi::SubflowFlags::from_bits_retain),
+            subflow_attr::ID_LOCAL => local_id = value.first().copied(),
+            subflow_attr::ID_REMOTE => remote_id = value.first().copied(),
+            _ => {}
+        }
+    }
+    Some(SubflowContext { token: token?, flags: flags?, local_id: local_id?, remote_id: remote_id? })
+}

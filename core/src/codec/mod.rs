@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bytes of the kernel to types, and back: pure functions, no file descriptor, no `unsafe`.
+//!
+//! Nothing here trusts a length or a count: a shorter answer (older kernel) is filled up with zeros, a longer one
+//! (newer kernel) is cut, and a count that promises more than the bytes hold is believed only as far as they reach.
+
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+mod address;
+pub(crate) mod diag;
+pub(crate) mod full_info;
+pub(crate) mod netlink;
+pub(crate) mod subflow_data;
+pub(crate) mod uapi;
+
+pub(crate) use address::{diag_address, put_diag_address, sockaddr};
+
+/// A struct from the front of `bytes`: what is missing is zero, what is too much is ignored.
+pub(crate) fn read_prefix<T>(bytes: &[u8]) -> T
+where
+    T: FromBytes + FromZeros + IntoBytes + Immutable + KnownLayout,
+{
+    if let Ok((value, _)) = T::read_from_prefix(bytes) {
+        return value;
+    }
+    let mut value = T::new_zeroed();
+    value.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
+    value
+}
+
+/// A packed array of the kernel's: elements of one size, which may differ from ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Elements<'a> {
+    bytes: &'a [u8],
+    size: usize,
+    count: usize,
+}
+
+impl<'a> Elements<'a> {
+    /// `count` elements of `size` bytes, or as many as `bytes` really holds.
+    pub(crate) fn new(bytes: &'a [u8], size: usize, count: usize) -> Self {
+        let held = bytes.len().checked_div(size).unwrap_or(0);
+        Elements { bytes, size, count: count.min(held) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.bytes.chunks_exact(self.size.max(1)).take(self.count)
+    }
+}
+
+/// The little native-endian numbers of netlink attributes; None where the attribute is too short.
+pub(crate) fn u32_of(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.first_chunk()?))
+}
+
+/// The bytes up to the first NUL, as text; None where they are not UTF-8.
+pub(crate) fn text_of(bytes: &[u8]) -> Option<&str> {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    std::str::from_utf8(&bytes[..end]).ok()
+}

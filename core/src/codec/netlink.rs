@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Netlink framing: messages out of a datagram, errors with the kernel's words, generic netlink requests.
+
+use netlink_packet_core::{NetlinkBuffer, NlaBuffer, NlasIterator};
+
+use super::uapi::{genl, netlink};
+use super::{text_of, u32_of};
+
+/// One message of a datagram.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Message<'a> {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) sequence: u32,
+    pub(crate) payload: &'a [u8],
+}
+
+/// The messages in one datagram; stops at the first that is cut or malformed.
+pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
+    std::iter::from_fn(move || {
+        let buffer = NetlinkBuffer::new_checked(datagram).ok()?;
+        let length = buffer.length() as usize;
+        let message = Message {
+            kind: buffer.message_type(),
+            flags: buffer.flags(),
+            sequence: buffer.sequence_number(),
+            payload: datagram.get(HEADER..length)?,
+        };
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+        Some(message)
+    })
+}
+
+/// The attributes in `bytes`, nested marks removed; stops at the first that is malformed.
+pub(crate) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(bytes).map_while(move |attribute| attribute.ok().map(value_of))
+}
+
+fn value_of<'a>(attribute: NlaBuffer<&'a [u8]>) -> (u16, &'a [u8]) {
+    let kind = attribute.kind();
+    let length = attribute.value_length();
+    let whole: &'a [u8] = attribute.into_inner();
+    (kind, whole.get(ATTRIBUTE_HEADER..ATTRIBUTE_HEADER + length).unwrap_or(&[]))
+}
+
+/// What the kernel says of a request: an errno (0 is success) and, with extended acknowledgement, a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) errno: i32,
+    pub(crate) message: Option<String>,
+}
+
+impl Message<'_> {
+    /// The outcome in an `NLMSG_ERROR` or `NLMSG_DONE` message; None for any other kind.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        let error = match self.kind {
+            netlink::ERROR => i32::from_ne_bytes(*self.payload.first_chunk()?),
+            // A dump may end without a word: success.
+            netlink::DONE => self.payload.first_chunk().map_or(0, |&bytes| i32::from_ne_bytes(bytes)),
+            _ => return None,
+        };
+        Some(Outcome { errno: error.checked_neg().unwrap_or(libc::EPROTO), message: self.extended_text() })
+    }
+
+    fn extended_text(&self) -> Option<String> {
+        if self.flags & netlink::ACK_TLVS == 0 {
+            return None;
+        }
+        let mut at = 4;
+        if self.kind == netlink::ERROR {
+            // The request follows: its header alone when capped, else all of it.
+            let original = u32_of(self.payload.get(4..)?)? as usize;
+            let repeated = if self.flags & netlink::CAPPED != 0 { HEADER } else { original.max(HEADER) };
+            at += repeated.checked_next_multiple_of(4)?;
+        }
+        attributes(self.payload.get(at..)?)
+            .find(|(kind, _)| *kind == netlink::ERROR_ATTR_MESSAGE)
+            .and_then(|(_, value)| text_of(value))
+            .map(str::to_owned)
+    }
+}
+
+/// A generic netlink request under construction.
+#[derive(Debug)]
+pub(crate) struct GenlRequest {
+    bytes: Vec<u8>,
+}
+
+impl GenlRequest {
+    pub(crate) fn new(family: u16, command: u8, version: u8, flags: u16, sequence: u32) -> Self {
+        let mut bytes = Vec::with_capacity(128);
+        bytes.extend_from_slice(&0u32.to_ne_bytes());
+        bytes.extend_from_slice(&family.to_ne_bytes());
+        bytes.extend_from_slice(&(netlink::REQUEST | flags).to_ne_bytes());
+        bytes.extend_from_slice(&sequence.to_ne_bytes());
+        bytes.extend_from_slice(&0u32.to_ne_bytes());
+        bytes.extend_from_slice(&[command, version, 0, 0]);
+        GenlRequest { bytes }
+    }
+
+    pub(crate) fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
+        let length = (ATTRIBUTE_HEADER + value.len()) as u16;
+        self.bytes.extend_from_slice(&length.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(value);
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        self
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        let length = self.bytes.len() as u32;
+        self.bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        self.bytes
+    }
+}
+
+/// Asks the generic netlink controller for the number of the family `mptcp_pm`.
+pub(crate) fn family_request(sequence: u32) -> Vec<u8> {
+    let mut name = genl::MPTCP_PM_NAME.as_bytes().to_vec();
+    name.push(0);
+    GenlRequest::new(genl::CONTROLLER, genl::CTRL_CMD_GETFAMILY, 1, 0, sequence)
+        .attribute(genl::CTRL_ATTR_FAMILY_NAME, &name)
+        .finish()
+}
+
+/// The number of the family, from the controller's answer.
+pub(crate) fn family_answer(message: &Message<'_>) -> Option<u16> {
+    attributes(message.payload.get(GENL_HEADER..)?)
+        .find(|(kind, _)| *kind == genl::CTRL_ATTR_FAMILY_ID)
+        .and_then(|(_, value)| value.first_chunk().map(|&bytes| u16::from_ne_bytes(bytes)))
+}
+
+/// Asks for the local addresses that the userspace path manager keeps of one connection (since 6.9).
+pub(crate) fn local_addresses_request(family: u16, token: u32, sequence: u32) -> Vec<u8> {
+    let (command, version) = (genl::MPTCP_PM_CMD_GET_ADDR, genl::MPTCP_PM_VERSION);
+    GenlRequest::new(family, command, version, netlink::DUMP, sequence)
+        .attribute(genl::MPTCP_PM_ATTR_TOKEN, &token.to_ne_bytes())
+        .finish()
+}
+
+/// A command to close a subflow of no connection: refused by everybody, with EPERM where privilege is missing.
+pub(crate) fn empty_destroy_request(family: u16, sequence: u32) -> Vec<u8> {
+    let (command, version) = (genl::MPTCP_PM_CMD_SUBFLOW_DESTROY, genl::MPTCP_PM_VERSION);
+    GenlRequest::new(family, command, version, netlink::ACK, sequence).finish()
+}
+
+/// `struct nlmsghdr`.
+pub(crate) const HEADER: usize = 16;
+const ATTRIBUTE_HEADER: usize = 4;
+const GENL_HEADER: usize = 4;

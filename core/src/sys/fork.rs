@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What must not be shared with a forked child: netlink sockets, whose answers two processes would take from each other.
+
+use std::ptr::null_mut;
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::netlink::Registry;
+
+static CURRENT: AtomicPtr<Registry> = AtomicPtr::new(null_mut());
+
+/// The child starts with nothing. The parent's registry is forgotten, not dropped: one of its locks may have been held by
+/// a thread that does not exist here.
+extern "C" fn forget_in_child() {
+    CURRENT.store(null_mut(), Ordering::Release);
+}
+
+/// This process's netlink sockets. Costs no system call.
+pub(crate) fn per_process() -> &'static Registry {
+    static REGISTER: Once = Once::new();
+    REGISTER.call_once(|| {
+        // SAFETY: the handler only stores to an atomic, which is allowed between fork and exec.
+        unsafe { libc::pthread_atfork(None, None, Some(forget_in_child)) };
+    });
+    let mut current = CURRENT.load(Ordering::Acquire);
+    if current.is_null() {
+        let fresh = Box::into_raw(Box::<Registry>::default());
+        current = match CURRENT.compare_exchange(null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => fresh,
+            Err(winner) => {
+                // SAFETY: `fresh` came from a Box above and was not published.
+                drop(unsafe { Box::from_raw(fresh) });
+                winner
+            }
+        };
+    }
+    // SAFETY: only pointers from a leaked Box are ever published, and none is freed.
+    unsafe { &*current }
+}
