@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::features;
 use crate::info::{Info, PathManager, Status};
 use crate::older;
+use crate::pm;
 use crate::subflow::{INITIAL_ID, Subflow};
 use crate::sys::netlink::lock;
 use crate::sys::sockopt::{Ask, full_info, getsockopt, getsockopt_number};
@@ -247,7 +248,7 @@ impl<'fd> Connection<'fd> {
         let fixed = Fixed {
             token,
             server_side: initial.and_then(|initial| detail::server_side(self.fd, &initial)),
-            path_manager: detail::path_manager(self.fd, token),
+            path_manager: pm::path_manager(self.fd, token),
         };
         *remembered = Some(fixed);
         fixed

@@ -104,7 +104,7 @@ impl Error {
     }
 
     /// An errno that has no kind of its own, or has: EPERM is PermissionDenied wherever it comes from.
-    pub(crate) fn os(operation: &'static str, errno: i32) -> Self {
+    pub fn os(operation: &'static str, errno: i32) -> Self {
         let kind = match errno {
             libc::EPERM => ErrorKind::PermissionDenied,
             libc::ENOSYS => ErrorKind::Unsupported,
@@ -119,7 +119,9 @@ impl Error {
         Error::os(operation, error.raw_os_error().unwrap_or(libc::EIO))
     }
 
-    pub(crate) fn with_hint(mut self, hint: &'static str) -> Self {
+    /// The same error with what the user can do.
+    #[must_use]
+    pub fn with_hint(mut self, hint: &'static str) -> Self {
         self.hint = hint;
         self
     }

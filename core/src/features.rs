@@ -7,11 +7,11 @@ use std::sync::OnceLock;
 use socket2::Domain;
 
 use crate::codec::uapi::{MPTCP_FULL_INFO, MPTCP_INFO, FullInfoHeader, SOL_MPTCP};
-use crate::detail;
 use crate::error::{Error, Result};
 use crate::info::PathManager;
+use crate::pm;
 use crate::socket::SocketOptions;
-use crate::sys::netlink::{lock, shared};
+use crate::sys::netlink::{Lent, NetlinkSocket, lend};
 use crate::sys::sockopt::getsockopt;
 use zerocopy::IntoBytes;
 
@@ -54,9 +54,9 @@ impl Features {
             socket_errno: refusal.as_ref().map_or(0, Error::raw_os_error),
             info: mptcp && has_info(socket),
             full_info: mptcp && has_full_info(socket),
-            detail: shared(libc::NETLINK_SOCK_DIAG, socket).is_ok(),
-            path_manager_known: asks_path_manager(socket, detail::heeds_tokens),
-            net_admin: asks_path_manager(socket, detail::may_control),
+            detail: lend(libc::NETLINK_SOCK_DIAG, socket).map(Lent::done).is_ok(),
+            path_manager_known: asks_path_manager(socket, pm::heeds_tokens),
+            net_admin: asks_path_manager(socket, pm::may_control),
             path_manager: namespace_path_manager(),
             hint: refusal.as_ref().map_or("", Error::hint),
         })
@@ -71,11 +71,12 @@ fn has_full_info(socket: BorrowedFd<'_>) -> bool {
     getsockopt(socket, SOL_MPTCP, MPTCP_FULL_INFO, FullInfoHeader::default().as_mut_bytes()).is_ok()
 }
 
-fn asks_path_manager(
-    socket: BorrowedFd<'_>,
-    ask: impl FnOnce(&mut crate::sys::netlink::NetlinkSocket) -> bool,
-) -> bool {
-    shared(libc::NETLINK_GENERIC, socket).is_ok_and(|netlink| ask(&mut lock(&netlink)))
+fn asks_path_manager(socket: BorrowedFd<'_>, ask: impl FnOnce(&mut NetlinkSocket) -> bool) -> bool {
+    pm::open(socket).is_ok_and(|mut netlink| {
+        let answer = ask(&mut netlink);
+        netlink.done();
+        answer
+    })
 }
 
 /// `net.mptcp.path_manager` (6.15), before that `net.mptcp.pm_type` (5.19), before that always the kernel's.

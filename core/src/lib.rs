@@ -25,18 +25,21 @@ compile_error!("mptcpapi speaks to the Linux kernel: there is nothing it could d
 mod codec;
 mod connection;
 mod detail;
+mod endpoints;
 mod error;
 mod features;
 mod info;
 mod name;
 mod namespace;
 mod older;
+mod pm;
 mod socket;
 mod subflow;
 mod sys;
 mod table;
 
 pub use connection::Connection;
+pub use endpoints::{Endpoint, PathManagerSettings, path_manager_settings};
 pub use error::{Error, ErrorKind, Result};
 pub use features::Features;
 pub use info::{Info, PathManager, Status};
@@ -46,3 +49,6 @@ pub use socket::{Control, NewSocket, SocketOptions, connect, listen};
 pub use socket2;
 pub use subflow::{Subflow, TcpState};
 pub use sys::fd::{borrow_fd, fd_of_process};
+
+/// The version of this library.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -193,11 +193,11 @@ def check_link_down_and_up() -> None:
             assert carrier(lab, 1) == (False, False)
             read(connection, MEGABYTE)  # the other path goes on
         lab.link(1, up=True)
-        wait_until(lambda: carrier(lab, 1) == (True, True), "link up")
+        lab.link(2, up=False)
+        lab.link(2, up=True)
+        wait_until(lambda: carrier(lab, 1) == carrier(lab, 2) == (True, True), "links up")
         for family in FAMILIES:  # addresses and routes are back
-            with connect(lab, port, family=family) as connection:
-                start_hold(connection)
-                wait_for_subflows(connection, 2)
+            assert_two_paths_are_used(lab, port, family)
         lab.link(2, up=False, host="server")
         assert carrier(lab, 2) == (False, False)
 

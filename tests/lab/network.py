@@ -19,7 +19,6 @@ SYSCTLS = {
     "net.ipv4.conf.default.rp_filter": 0,
     # IPv6 addresses survive when a link goes down, as IPv4 addresses do.
     "net.ipv6.conf.all.keep_addr_on_down": 1,
-    "net.ipv6.conf.default.keep_addr_on_down": 1,
 }
 
 # Rules of both hosts.  Packets are dropped where they arrive, never where they are sent: a sender

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +20,6 @@ DIRECTORY = Path(__file__).resolve().parent
 LAB, WITHOUT = str(DIRECTORY / "lab"), str(DIRECTORY / "without")
 CHECKS_FILE = str(DIRECTORY / "checks.py")
 ORDINARY_USER = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-# By name, not sys.executable: another user may not be allowed to read that.
-PYTHON = ["env", "python3"]
 
 
 @pytest.fixture(params=["root", "ordinary"])
@@ -33,17 +32,23 @@ def user(request: pytest.FixtureRequest) -> list[str]:
     return []
 
 
+def python(user: list[str]) -> list[str]:
+    """The beginning of a command that runs Python as this user."""
+    # Another user may not be allowed to read our Python, and takes the first it finds.
+    return [sys.executable] if not user else [*user, "env", "python3"]
+
+
 def run(*argv: str, timeout: float = 20) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, timeout=timeout)
 
 
 def lab_run(user: list[str], script: str, *options: str) -> subprocess.CompletedProcess[str]:
-    return run(*user, LAB, "run", *options, "--", "sh", "-c", script)
+    return run(*python(user), LAB, "run", *options, "--", "sh", "-c", script)
 
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_check(user: list[str], name: str) -> None:
-    result = run(*user, *PYTHON, CHECKS_FILE, name)
+    result = run(*python(user), CHECKS_FILE, name)
     assert result.returncode == 0, result.stderr
 
 
@@ -53,16 +58,17 @@ def test_check(user: list[str], name: str) -> None:
 def test_exit_status_is_passed_on(user: list[str]) -> None:
     assert lab_run(user, "exit 7").returncode == 7
     assert lab_run(user, "kill -TERM $$").returncode == 128 + signal.SIGTERM
-    assert run(*user, LAB, "run", "--", "/no/such/program").returncode == 127
+    assert run(*python(user), LAB, "run", "--", "/no/such/program").returncode == 127
 
 
 def test_environment(user: list[str]) -> None:
-    result = lab_run(user, "env; ip -brief address; cat", "--paths", "3", "--peer")
+    result = lab_run(user, "env; ip -brief address; cat /proc/$LAB_SERVER_PID/comm", "--paths", "3", "--peer")
     for expected in (
         "MPTCPAPI_LAB=1", "LAB_PATHS=3", "LAB_PORT=5201", "LAB_SERVER_PID=1",
         "LAB_CLIENT_3=10.77.3.1", "LAB_SERVER_3=10.77.3.2", "LAB_CLIENT6_3=fd77:3::1", "LAB_SERVER6_3=fd77:3::2",
     ):  # fmt: skip
         assert expected in result.stdout.split("\n"), expected
+    assert result.stdout.endswith("\ncat\n")  # /proc has the numbers of the lab
     assert re.search(r"path3@\S+ +UP +10.77.3.1/24 fd77:3::1/64", result.stdout)
 
 
@@ -112,7 +118,7 @@ def test_mistakes_are_explained(user: list[str]) -> None:
         (["run", "--congestion", "nonesuch", "--", "true"], "nonesuch"),
         (["run", "--", "lab", "cut", "9"], "there is no path 9"),
     ):
-        result = run(*user, LAB, *argv)
+        result = run(*python(user), LAB, *argv)
         assert (result.returncode, text in result.stderr) == (125, True), result
 
 
@@ -148,7 +154,7 @@ def processes_using(namespaces: set[str]) -> list[int]:
 
 @pytest.fixture
 def busy_lab(user: list[str]) -> Iterator[tuple[subprocess.Popen[str], set[str]]]:
-    argv = [*user, LAB, "run", "--peer", "--", "sh", "-c", BUSY]
+    argv = [*python(user), LAB, "run", "--peer", "--", "sh", "-c", BUSY]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout
         lines = [program.stdout.readline().strip() for _ in range(3)]
@@ -157,8 +163,10 @@ def busy_lab(user: list[str]) -> Iterator[tuple[subprocess.Popen[str], set[str]]
         assert len(namespaces) == 2
         # Two holders, the peer, the shell and three sleepers.
         wait_until(lambda: len(processes_using(namespaces)) == 7, "7 processes in the lab")
-        yield program, namespaces
-        program.kill()
+        try:
+            yield program, namespaces
+        finally:
+            program.kill()
 
 
 def assert_nothing_left(namespaces: set[str]) -> None:
@@ -186,12 +194,15 @@ def test_kill_9_of_the_holder_leaves_nothing(busy_lab: tuple[subprocess.Popen[st
 def test_signals_are_passed_on_and_leave_nothing(user: list[str], number: signal.Signals) -> None:
     script = f"trap 'exit 9' {number.name[3:]}; readlink /proc/self/ns/net; sleep 1000 & while :; do sleep 0.01; done"
     with subprocess.Popen(
-        [*user, LAB, "run", "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True
+        [*python(user), LAB, "run", "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True
     ) as program:
         assert program.stdout
         namespace = program.stdout.readline().strip()
         program.send_signal(number)
-        assert program.wait(5) == 9
+        try:
+            assert program.wait(5) == 9
+        finally:
+            program.kill()
     assert_nothing_left({namespace})
 
 
@@ -228,8 +239,9 @@ FULL_KERNEL = dict.fromkeys(
 )
 
 
-def probe(*before: str) -> dict[str, str]:
-    result = run(*before, *PYTHON, "-c", PROBE)
+def probe(user: list[str], features: str = "") -> dict[str, str]:
+    command = [*python(user), WITHOUT, features, "--", "env", "python3"] if features else python(user)
+    result = run(*command, "-c", PROBE)
     assert result.returncode == 0, result.stderr
     return dict(line.split() for line in result.stdout.splitlines())
 
@@ -254,12 +266,16 @@ NO_INFO = {"mptcp-info": "none", "full-info": "none"}
     ],
 )
 def test_without(user: list[str], features: str, changed: dict[str, str]) -> None:
-    assert probe(*user) == FULL_KERNEL
-    assert probe(*user, WITHOUT, features, "--") == FULL_KERNEL | changed
+    assert probe(user, features) == FULL_KERNEL | changed
 
 
-def test_without_inside_a_lab() -> None:
-    assert probe(LAB, "run", "--", WITHOUT, "full-info", "--")["full-info"] == "EOPNOTSUPP"
+def test_the_probe_sees_a_full_kernel(user: list[str]) -> None:
+    assert probe(user) == FULL_KERNEL
+
+
+def test_without_inside_a_lab(user: list[str]) -> None:
+    script = "without mptcp-sockopts -- python3 -c 'import socket; socket.socket(2, 1, 262).getsockopt(284, 1, 8)'"
+    assert "Operation not supported" in lab_run(user, script).stderr
 
 
 def test_without_explains_mistakes() -> None:

@@ -32,7 +32,7 @@ pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>>
 }
 
 /// The attributes in `bytes`, nested marks removed; stops at the first that is malformed.
-pub(crate) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> + use<'_> {
     NlasIterator::new(bytes).map_while(move |attribute| attribute.ok().map(value_of))
 }
 
@@ -41,6 +41,11 @@ fn value_of<'a>(attribute: NlaBuffer<&'a [u8]>) -> (u16, &'a [u8]) {
     let length = attribute.value_length();
     let whole: &'a [u8] = attribute.into_inner();
     (kind, whole.get(ATTRIBUTE_HEADER..ATTRIBUTE_HEADER + length).unwrap_or(&[]))
+}
+
+/// The attributes of a generic netlink message.
+pub(crate) fn genl_attributes<'a>(message: &Message<'a>) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
+    attributes(message.payload.get(GENL_HEADER..).unwrap_or(&[]))
 }
 
 /// What the kernel says of a request: an errno (0 is success) and, with extended acknowledgement, a sentence.
@@ -98,6 +103,15 @@ impl GenlRequest {
         GenlRequest { bytes }
     }
 
+    /// Attributes inside an attribute.
+    pub(crate) fn nested(mut self, kind: u16, inner: impl FnOnce(Self) -> Self) -> Self {
+        let start = self.bytes.len();
+        self = inner(self.attribute(kind | NESTED, &[]));
+        let length = (self.bytes.len() - start) as u16;
+        self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+        self
+    }
+
     pub(crate) fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
         let length = (ATTRIBUTE_HEADER + value.len()) as u16;
         self.bytes.extend_from_slice(&length.to_ne_bytes());
@@ -114,7 +128,15 @@ impl GenlRequest {
     }
 }
 
-/// Asks the generic netlink controller for the number of the family `mptcp_pm`.
+/// A generic netlink family as the controller describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Family {
+    pub(crate) id: u16,
+    /// The multicast group of the events; 0 where there is none (before 5.12).
+    pub(crate) events: u32,
+}
+
+/// Asks the generic netlink controller for the family `mptcp_pm`.
 pub(crate) fn family_request(sequence: u32) -> Vec<u8> {
     let mut name = genl::MPTCP_PM_NAME.as_bytes().to_vec();
     name.push(0);
@@ -123,28 +145,31 @@ pub(crate) fn family_request(sequence: u32) -> Vec<u8> {
         .finish()
 }
 
-/// The number of the family, from the controller's answer.
-pub(crate) fn family_answer(message: &Message<'_>) -> Option<u16> {
-    attributes(message.payload.get(GENL_HEADER..)?)
-        .find(|(kind, _)| *kind == genl::CTRL_ATTR_FAMILY_ID)
-        .and_then(|(_, value)| value.first_chunk().map(|&bytes| u16::from_ne_bytes(bytes)))
+/// The family, from the controller's answer.
+pub(crate) fn family_answer(message: &Message<'_>) -> Option<Family> {
+    let (mut id, mut events) = (None, 0);
+    for (kind, value) in attributes(message.payload.get(GENL_HEADER..)?) {
+        match kind {
+            genl::CTRL_ATTR_FAMILY_ID => id = value.first_chunk().map(|&bytes| u16::from_ne_bytes(bytes)),
+            genl::CTRL_ATTR_MCAST_GROUPS => events = events_group(value).unwrap_or(0),
+            _ => {}
+        }
+    }
+    Some(Family { id: id?, events })
 }
 
-/// Asks for the local addresses that the userspace path manager keeps of one connection (since 6.9).
-pub(crate) fn local_addresses_request(family: u16, token: u32, sequence: u32) -> Vec<u8> {
-    let (command, version) = (genl::MPTCP_PM_CMD_GET_ADDR, genl::MPTCP_PM_VERSION);
-    GenlRequest::new(family, command, version, netlink::DUMP, sequence)
-        .attribute(genl::MPTCP_PM_ATTR_TOKEN, &token.to_ne_bytes())
-        .finish()
+fn events_group(groups: &[u8]) -> Option<u32> {
+    attributes(groups).find_map(|(_, group)| {
+        let attribute = |wanted| attributes(group).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+        let name = text_of(attribute(genl::CTRL_ATTR_MCAST_GRP_NAME)?)?;
+        if name == genl::MPTCP_PM_EVENTS { u32_of(attribute(genl::CTRL_ATTR_MCAST_GRP_ID)?) } else { None }
+    })
 }
 
-/// A command to close a subflow of no connection: refused by everybody, with EPERM where privilege is missing.
-pub(crate) fn empty_destroy_request(family: u16, sequence: u32) -> Vec<u8> {
-    let (command, version) = (genl::MPTCP_PM_CMD_SUBFLOW_DESTROY, genl::MPTCP_PM_VERSION);
-    GenlRequest::new(family, command, version, netlink::ACK, sequence).finish()
-}
-
+/// `struct genlmsghdr`.
+pub(crate) const GENL_HEADER: usize = 4;
 /// `struct nlmsghdr`.
 pub(crate) const HEADER: usize = 16;
 const ATTRIBUTE_HEADER: usize = 4;
-const GENL_HEADER: usize = 4;
+/// `NLA_F_NESTED`.
+const NESTED: u16 = 0x8000;

@@ -275,18 +275,72 @@ bitflags::bitflags! {
     }
 }
 
-/// Generic netlink: the family `mptcp_pm` and the controller that knows its number.
+/// Generic netlink: the controller that knows the families.
 pub(crate) mod genl {
     pub(crate) const CONTROLLER: u16 = 16;
     pub(crate) const CTRL_CMD_GETFAMILY: u8 = 3;
     pub(crate) const CTRL_ATTR_FAMILY_ID: u16 = 1;
     pub(crate) const CTRL_ATTR_FAMILY_NAME: u16 = 2;
+    pub(crate) const CTRL_ATTR_MCAST_GROUPS: u16 = 7;
+    pub(crate) const CTRL_ATTR_MCAST_GRP_NAME: u16 = 1;
+    pub(crate) const CTRL_ATTR_MCAST_GRP_ID: u16 = 2;
     pub(crate) const MPTCP_PM_NAME: &str = "mptcp_pm";
-    pub(crate) const MPTCP_PM_VERSION: u8 = 1;
-    pub(crate) const MPTCP_PM_CMD_GET_ADDR: u8 = 3;
-    /// Since 5.19.
-    pub(crate) const MPTCP_PM_CMD_SUBFLOW_DESTROY: u8 = 11;
-    pub(crate) const MPTCP_PM_ATTR_TOKEN: u16 = 4;
+    pub(crate) const MPTCP_PM_EVENTS: &str = "mptcp_pm_events";
+}
+
+/// The path manager's family `mptcp_pm` (linux/mptcp_pm.h).
+pub(crate) mod pm {
+    pub(crate) const VERSION: u8 = 1;
+
+    /// With a token: since 6.9.
+    pub(crate) const CMD_GET_ADDR: u8 = 3;
+    pub(crate) const CMD_GET_LIMITS: u8 = 6;
+    /// With a token, and the commands below: since 5.19.
+    pub(crate) const CMD_SET_FLAGS: u8 = 7;
+    pub(crate) const CMD_ANNOUNCE: u8 = 8;
+    pub(crate) const CMD_REMOVE: u8 = 9;
+    pub(crate) const CMD_SUBFLOW_CREATE: u8 = 10;
+    pub(crate) const CMD_SUBFLOW_DESTROY: u8 = 11;
+
+    pub(crate) const ATTR_ADDR: u16 = 1;
+    pub(crate) const ATTR_RCV_ADD_ADDRS: u16 = 2;
+    pub(crate) const ATTR_SUBFLOWS: u16 = 3;
+    pub(crate) const ATTR_TOKEN: u16 = 4;
+    pub(crate) const ATTR_LOC_ID: u16 = 5;
+    pub(crate) const ATTR_ADDR_REMOTE: u16 = 6;
+
+    pub(crate) const ADDR_FAMILY: u16 = 1;
+    pub(crate) const ADDR_ID: u16 = 2;
+    pub(crate) const ADDR_ADDR4: u16 = 3;
+    pub(crate) const ADDR_ADDR6: u16 = 4;
+    pub(crate) const ADDR_PORT: u16 = 5;
+    pub(crate) const ADDR_FLAGS: u16 = 6;
+    pub(crate) const ADDR_IF_IDX: u16 = 7;
+
+    pub(crate) const FLAG_SIGNAL: u32 = 1;
+    pub(crate) const FLAG_SUBFLOW: u32 = 1 << 1;
+    pub(crate) const FLAG_BACKUP: u32 = 1 << 2;
+
+    /// Events: since 5.12.
+    pub(crate) const EVENT_ESTABLISHED: u8 = 2;
+    pub(crate) const EVENT_CLOSED: u8 = 3;
+    pub(crate) const EVENT_ANNOUNCED: u8 = 6;
+    pub(crate) const EVENT_REMOVED: u8 = 7;
+    pub(crate) const EVENT_SUB_ESTABLISHED: u8 = 10;
+    pub(crate) const EVENT_SUB_CLOSED: u8 = 11;
+    pub(crate) const EVENT_SUB_PRIORITY: u8 = 13;
+
+    pub(crate) const EVENT_ATTR_TOKEN: u16 = 1;
+    pub(crate) const EVENT_ATTR_REM_ID: u16 = 4;
+    pub(crate) const EVENT_ATTR_SADDR4: u16 = 5;
+    pub(crate) const EVENT_ATTR_SADDR6: u16 = 6;
+    pub(crate) const EVENT_ATTR_DADDR4: u16 = 7;
+    pub(crate) const EVENT_ATTR_DADDR6: u16 = 8;
+    pub(crate) const EVENT_ATTR_SPORT: u16 = 9;
+    pub(crate) const EVENT_ATTR_DPORT: u16 = 10;
+    pub(crate) const EVENT_ATTR_BACKUP: u16 = 11;
+    pub(crate) const EVENT_ATTR_ERROR: u16 = 12;
+    pub(crate) const EVENT_ATTR_RESET_REASON: u16 = 16;
 }
 
 /// Netlink's own numbers.

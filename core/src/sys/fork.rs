@@ -5,18 +5,18 @@ use std::ptr::null_mut;
 use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::netlink::Registry;
+use super::netlink::Pool;
 
-static CURRENT: AtomicPtr<Registry> = AtomicPtr::new(null_mut());
+static CURRENT: AtomicPtr<Pool> = AtomicPtr::new(null_mut());
 
-/// The child starts with nothing. The parent's registry is forgotten, not dropped: one of its locks may have been held by
+/// The child starts with nothing. The parent's pool is forgotten, not dropped: one of its locks may have been held by
 /// a thread that does not exist here.
 extern "C" fn forget_in_child() {
     CURRENT.store(null_mut(), Ordering::Release);
 }
 
 /// This process's netlink sockets. Costs no system call.
-pub(crate) fn per_process() -> &'static Registry {
+pub(crate) fn per_process() -> &'static Pool {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {
         // SAFETY: the handler only stores to an atomic, which is allowed between fork and exec.
@@ -24,7 +24,7 @@ pub(crate) fn per_process() -> &'static Registry {
     });
     let mut current = CURRENT.load(Ordering::Acquire);
     if current.is_null() {
-        let fresh = Box::into_raw(Box::<Registry>::default());
+        let fresh = Box::into_raw(Box::<Pool>::default());
         current = match CURRENT.compare_exchange(null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,
             Err(winner) => {

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Netlink sockets that answer in the order of the requests, and one shared socket per protocol and network namespace.
+//! Netlink sockets, lent one user at a time from a pool per process.
 
 use std::io::{self, Read};
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::fork::per_process;
 use super::check;
+use super::fork::per_process;
 use super::sockopt::getsockopt_number;
 use crate::codec::uapi::SO_NETNS_COOKIE;
 
-/// Answers to exact requests are small (about 250 bytes; an error repeats the request).
+/// Answers to exact requests, acknowledgements and events are small (at most about 600 bytes).
 const REPLY_SIZE: usize = 1024;
 /// So many requests go into one send: their answers fit the smallest receive buffer there is.
 pub(crate) const BATCH: usize = 32;
@@ -25,8 +27,8 @@ pub(crate) struct NetlinkSocket {
     socket: Socket,
     sequence: u32,
     replies: Box<[[u8; REPLY_SIZE]; BATCH]>,
-    /// The number of a generic netlink family, once asked for.
-    pub(crate) family: Option<u16>,
+    /// What the generic netlink controller told of the family `mptcp_pm`, once asked for.
+    pub(crate) family: Option<crate::codec::netlink::Family>,
 }
 
 impl NetlinkSocket {
@@ -34,11 +36,12 @@ impl NetlinkSocket {
     pub(crate) fn open(protocol: i32) -> io::Result<Self> {
         let kind = Type::RAW.cloexec();
         let socket = Socket::new_raw(Domain::from(libc::AF_NETLINK), kind, Some(Protocol::from(protocol)))?;
+        let netlink = NetlinkSocket { socket, sequence: 0, replies: Box::new([[0; REPLY_SIZE]; BATCH]), family: None };
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK, libc::NETLINK_GET_STRICT_CHK] {
             // Older kernels lack some; then errors come without the kernel's words.
-            let _ = set_option(&socket, option);
+            let _ = netlink.set_option(option, 1);
         }
-        Ok(NetlinkSocket { socket, sequence: 0, replies: Box::new([[0; REPLY_SIZE]; BATCH]), family: None })
+        Ok(netlink)
     }
 
     /// `count` sequence numbers that no earlier request of this socket had (until they wrap); the first is returned.
@@ -59,7 +62,8 @@ impl NetlinkSocket {
         Ok(&buffer[..length])
     }
 
-    /// Up to `count` answers at once. They are there when `send` returns: the kernel works inside that call.
+    /// Up to `count` datagrams that are there now; WouldBlock where there is none. The answers to a request are there
+    /// when `send` returns: the kernel works inside that call.
     pub(crate) fn receive_batch(&mut self, count: usize) -> io::Result<impl Iterator<Item = &[u8]>> {
         // SAFETY: all-zero is a valid iovec and mmsghdr: null pointers with length 0.
         let (mut vectors, mut messages): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
@@ -81,25 +85,44 @@ impl NetlinkSocket {
             )
         };
         let received = check(received.into())?;
-        Ok(self.replies.iter().zip(messages).take(received).map(|(reply, message)| {
-            &reply[..(message.msg_len as usize).min(REPLY_SIZE)]
-        }))
+        Ok(self
+            .replies
+            .iter()
+            .zip(messages)
+            .take(received)
+            .map(|(reply, message)| &reply[..(message.msg_len as usize).min(REPLY_SIZE)]))
+    }
+
+    /// Joins or leaves a multicast group.
+    pub(crate) fn set_membership(&self, group: u32, on: bool) -> io::Result<()> {
+        let option = if on { libc::NETLINK_ADD_MEMBERSHIP } else { libc::NETLINK_DROP_MEMBERSHIP };
+        self.set_option(option, group as libc::c_int)
+    }
+
+    /// Asks for room for `bytes` of unread messages; the kernel may give less.
+    pub(crate) fn set_receive_buffer(&self, bytes: usize) -> io::Result<()> {
+        self.socket.set_recv_buffer_size(bytes)
+    }
+
+    fn set_option(&self, option: i32, value: libc::c_int) -> io::Result<()> {
+        // SAFETY: pointer and length describe `value`.
+        let result = unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_NETLINK,
+                option,
+                (&raw const value).cast(),
+                size_of_val(&value) as libc::socklen_t,
+            )
+        };
+        check(result.into()).map(drop)
     }
 }
 
-fn set_option(socket: &Socket, option: i32) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: pointer and length describe `on`.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_NETLINK,
-            option,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    };
-    check(result.into()).map(drop)
+impl AsFd for NetlinkSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// The network namespace a socket belongs to; 0 on kernels that do not say (before 5.14).
@@ -107,42 +130,90 @@ pub(crate) fn namespace_of(fd: BorrowedFd<'_>) -> u64 {
     getsockopt_number(fd, libc::SOL_SOCKET, SO_NETNS_COOKIE).unwrap_or(0)
 }
 
-/// The sockets that the threads of this process share.
+/// The sockets of this process that nobody uses just now.
 #[derive(Debug, Default)]
-pub(crate) struct Registry(Mutex<Vec<Shared>>);
+pub(crate) struct Pool(Mutex<Vec<Idle>>);
 
 #[derive(Debug)]
-struct Shared {
+struct Idle {
     protocol: i32,
     namespace: u64,
-    socket: Arc<Mutex<NetlinkSocket>>,
+    socket: NetlinkSocket,
 }
 
-/// A netlink socket keeps its namespace alive: a program that visits many must not hold them all.
-const SHARED_MAX: usize = 16;
+/// A program that visits many namespaces must not hold them all: an idle socket keeps its namespace alive.
+const IDLE_MAX: usize = 16;
 
-/// The process's netlink socket of this protocol in the namespace of `fd`, made at first use.
+/// A netlink socket on loan. It goes back to the pool unless its exchange broke off: see [`Lent::done`].
+#[derive(Debug)]
+pub(crate) struct Lent {
+    protocol: i32,
+    namespace: u64,
+    socket: Option<NetlinkSocket>,
+}
+
+/// A netlink socket of this protocol in the namespace of `fd`, an idle one if there is one: so a program with one thread
+/// has one.
 ///
-/// It can only be made by a thread that is in that namespace: else EXDEV.
-pub(crate) fn shared(protocol: i32, fd: BorrowedFd<'_>) -> io::Result<Arc<Mutex<NetlinkSocket>>> {
+/// A new one can only be made by a thread that is in that namespace: else EXDEV.
+pub(crate) fn lend(protocol: i32, fd: BorrowedFd<'_>) -> io::Result<Lent> {
     let namespace = namespace_of(fd);
-    let mut all = lock(&per_process().0);
-    if let Some(found) = all.iter().find(|s| s.namespace == namespace && s.protocol == protocol) {
-        return Ok(Arc::clone(&found.socket));
+    let mut idle = lock(&per_process().0);
+    let found = idle.iter().rposition(|idle| idle.namespace == namespace && idle.protocol == protocol);
+    if let Some(position) = found {
+        let socket = Some(idle.swap_remove(position).socket);
+        return Ok(Lent { protocol, namespace, socket });
     }
+    drop(idle);
     let socket = NetlinkSocket::open(protocol)?;
-    if namespace_of(socket.socket.as_fd()) != namespace {
+    if namespace_of(socket.as_fd()) != namespace {
         return Err(io::Error::from_raw_os_error(libc::EXDEV));
     }
-    if all.len() >= SHARED_MAX {
-        all.remove(0);
-    }
-    let socket = Arc::new(Mutex::new(socket));
-    all.push(Shared { protocol, namespace, socket: Arc::clone(&socket) });
-    Ok(socket)
+    Ok(Lent { protocol, namespace, socket: Some(socket) })
 }
 
-/// A panic while the lock was held leaves at worst unread answers, which are recognised by their numbers.
+impl Lent {
+    /// Gives the socket back, with no answer unread. Where this is not reached, because of an error or a panic, the
+    /// socket is closed: nobody else shall read what was meant for another.
+    pub(crate) fn done(mut self) {
+        let Some(socket) = self.socket.take() else { return };
+        let mut idle = lock(&per_process().0);
+        if idle.len() >= IDLE_MAX {
+            idle.remove(0);
+        }
+        idle.push(Idle { protocol: self.protocol, namespace: self.namespace, socket });
+    }
+}
+
+impl Deref for Lent {
+    type Target = NetlinkSocket;
+    fn deref(&self) -> &NetlinkSocket {
+        self.socket.as_ref().expect("taken only by done(), which consumes self")
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut NetlinkSocket {
+        self.socket.as_mut().expect("taken only by done(), which consumes self")
+    }
+}
+
+/// Waits until one of the descriptors is readable: its place, or None when the time is over. No limit without a timeout.
+pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Option<usize>> {
+    let mut polled: Vec<libc::pollfd> =
+        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+    let limit = timeout.map(|timeout| libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), |limit| &raw const *limit);
+    // SAFETY: `polled` has as many entries as said, `limit` is null or a timespec; both outlive the call.
+    let ready = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, limit, std::ptr::null()) };
+    check(ready.into())?;
+    Ok(polled.iter().position(|fd| fd.revents != 0))
+}
+
+/// A panic while a lock was held leaves only data that is valid at every moment.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
