@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use socket2::SockRef;
 
 use crate::codec::full_info::FullInfo;
+use crate::codec::read_prefix;
 use crate::codec::uapi::{
     INFO_FLAG_FALLBACK, INFO_FLAG_REMOTE_KEY, IPPROTO_MPTCP, MPTCP_INFO, MPTCP_INFO_WITH_BYTES, MptcpInfo, SOL_MPTCP,
 };
-use crate::codec::read_prefix;
 use crate::detail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features;
@@ -101,7 +101,7 @@ impl<'fd> Connection<'fd> {
         const OPERATION: &str = "info";
         let read = |full: FullInfo<'_>| {
             let live = full.states().filter(|state| state.is_live()).count();
-            (full.mptcp_info, live as u32, full.total)
+            (*full.mptcp_info, live as u32, full.total)
         };
         let (kernel, subflows, byte_counts) = match full_info(self.fd, Ask::States, self.room(), read) {
             Ok((kernel, live, total)) => {
@@ -132,7 +132,7 @@ impl<'fd> Connection<'fd> {
             path_manager: fixed.path_manager,
         };
         if !byte_counts {
-            older::add_up(&mut info, &older::subflows(self.fd, OPERATION)?);
+            older::add_up(self.fd, &mut info, &older::subflows(self.fd, OPERATION)?);
         }
         Ok(info)
     }
@@ -146,7 +146,7 @@ impl<'fd> Connection<'fd> {
     ///
     /// Source: `MPTCP_FULL_INFO` (6.5), else `MPTCP_TCPINFO` and `MPTCP_SUBFLOW_ADDRS` (5.16).
     pub fn subflows(&self) -> Result<Vec<Subflow>> {
-        let mut subflows = Vec::new();
+        let mut subflows = Vec::with_capacity(self.room());
         self.subflows_into(&mut subflows)?;
         Ok(subflows)
     }
@@ -154,12 +154,7 @@ impl<'fd> Connection<'fd> {
     /// [`Connection::subflows`] into a vector that is used again: no allocation while it and the stack (16) suffice.
     pub fn subflows_into(&self, subflows: &mut Vec<Subflow>) -> Result<()> {
         subflows.clear();
-        self.visit_subflows(|live| {
-            if subflows.capacity() == 0 {
-                subflows.reserve(self.room());
-            }
-            subflows.push(live);
-        })
+        self.visit_subflows(|live| subflows.push(live))
     }
 
     /// Hands each live subflow to `visit`, oldest first: the listing without a vector.
@@ -168,7 +163,7 @@ impl<'fd> Connection<'fd> {
         let room = self.room();
         let listed = full_info(self.fd, Ask::Subflows, room, |full| {
             self.room.store(full.total, Ordering::Relaxed);
-            full.entries().filter(|subflow| subflow.state.is_live()).for_each(&mut visit);
+            full.visit_live(&mut visit);
         });
         match listed {
             Ok(()) => Ok(()),
@@ -197,6 +192,22 @@ impl<'fd> Connection<'fd> {
             Error::io(OPERATION, &error).with_hint(hint)
         })?;
         Ok(subflows)
+    }
+
+    /// Everything the kernel lists, dead and half-open subflows too, with the token: of one moment.
+    pub(crate) fn snapshot(&self, operation: &'static str) -> Result<Snapshot> {
+        let read = |full: FullInfo<'_>| {
+            self.room.store(full.total, Ordering::Relaxed);
+            Snapshot::new(full.mptcp_info, full.entries().collect())
+        };
+        match full_info(self.fd, Ask::All, self.room(), read) {
+            Ok(snapshot) => Ok(snapshot),
+            Err(error) => {
+                self.explain(operation, &error)?;
+                let (info, _) = self.mptcp_info().map_err(|error| Error::io(operation, &error))?;
+                Ok(Snapshot::new(&info, older::entries(self.fd, operation)?))
+            }
+        }
     }
 
     fn room(&self) -> usize {
@@ -252,6 +263,27 @@ impl<'fd> Connection<'fd> {
         };
         *remembered = Some(fixed);
         fixed
+    }
+}
+
+/// What [`Connection::snapshot`] saw.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    /// 0 without a connection.
+    pub(crate) token: u32,
+    /// The peer has agreed to MPTCP.
+    pub(crate) connected: bool,
+    pub(crate) entries: Vec<Subflow>,
+}
+
+impl Snapshot {
+    fn new(info: &MptcpInfo, entries: Vec<Subflow>) -> Self {
+        let connected = info.token != 0 && info.flags & INFO_FLAG_REMOTE_KEY != 0;
+        Snapshot { token: info.token, connected, entries }
+    }
+
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Subflow> {
+        self.entries.iter().filter(|subflow| subflow.state.is_live())
     }
 }
 

@@ -128,3 +128,10 @@ pub(crate) fn server_side(fd: BorrowedFd<'_>, initial: &Subflow) -> Option<bool>
     // The side that asked for MPTCP has the local mark; both have the peer's.
     Some(!context?.flags.contains(SubflowFlags::MCAP_LOCAL))
 }
+
+/// The number of the device that a subflow is bound to, if it is alive and bound to one.
+pub(crate) fn bound_interface(fd: BorrowedFd<'_>, subflow: &Subflow) -> io::Result<Option<u32>> {
+    let mut one = vec![*subflow];
+    add_detail(fd, &mut one)?;
+    Ok(one.first().and_then(|subflow| subflow.interface).and_then(|name| interface::index(&name)))
+}

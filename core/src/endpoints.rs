@@ -131,13 +131,8 @@ mod tests {
     #[test]
     #[cfg(target_endian = "little")]
     fn reads_an_endpoint() {
-        let expected = Endpoint {
-            id: 7,
-            address: Ipv4Addr::new(10, 77, 2, 1).into(),
-            signal: false,
-            subflow: true,
-            backup: true,
-        };
+        let expected =
+            Endpoint { id: 7, address: Ipv4Addr::new(10, 77, 2, 1).into(), signal: false, subflow: true, backup: true };
         assert_eq!(read_back(&answer(&NESTED)), Some(expected));
     }
 

@@ -126,6 +126,16 @@ impl Error {
         self
     }
 
+    pub(crate) fn of_subflow(mut self, id: u32) -> Self {
+        self.subflow = Some(id);
+        self
+    }
+
+    pub(crate) fn with_kernel_message(mut self, message: Option<String>) -> Self {
+        self.kernel_message = message;
+        self
+    }
+
     /// The kind, the same in every language.
     pub fn kind(&self) -> ErrorKind {
         self.kind

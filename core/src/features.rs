@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use socket2::Domain;
 
-use crate::codec::uapi::{MPTCP_FULL_INFO, MPTCP_INFO, FullInfoHeader, SOL_MPTCP};
+use crate::codec::uapi::{FullInfoHeader, MPTCP_FULL_INFO, MPTCP_INFO, SOL_MPTCP};
 use crate::error::{Error, Result};
 use crate::info::PathManager;
 use crate::pm;

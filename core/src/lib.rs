@@ -24,17 +24,25 @@ compile_error!("mptcpapi speaks to the Linux kernel: there is nothing it could d
 
 mod codec;
 mod connection;
+mod control;
 mod detail;
 mod endpoints;
 mod error;
 mod features;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod fuzzing;
 mod info;
 mod name;
 mod namespace;
 mod older;
+mod open;
 mod pm;
+mod privilege;
 mod socket;
 mod subflow;
+mod switch;
 mod sys;
 mod table;
 
@@ -45,6 +53,7 @@ pub use features::Features;
 pub use info::{Info, PathManager, Status};
 pub use name::Name;
 pub use namespace::{NamespaceConnection, namespace_connections};
+pub use open::{LocalAddress, OpenSubflow};
 pub use socket::{Control, NewSocket, SocketOptions, connect, listen};
 pub use socket2;
 pub use subflow::{Subflow, TcpState};

@@ -45,8 +45,9 @@ pub struct NamespaceConnection {
 /// [`crate::ErrorKind::Unsupported`] where the kernel has no sock_diag for MPTCP, EPERM where netlink is forbidden.
 pub fn namespace_connections() -> Result<Vec<NamespaceConnection>> {
     list().map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOENT | libc::EINVAL) => Error::os("list", libc::ENOSYS)
-            .with_hint("sock_diag does not know MPTCP here: modprobe mptcp_diag"),
+        Some(libc::ENOENT | libc::EINVAL) => {
+            Error::os("list", libc::ENOSYS).with_hint("sock_diag does not know MPTCP here: modprobe mptcp_diag")
+        }
         _ => Error::io("list", &error),
     })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::privilege::provider;
 
 /// Who is to run the subflows of a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -16,7 +17,7 @@ pub enum Control {
     /// Whoever the network namespace says: normally the kernel.
     #[default]
     Default,
-    /// This application, whatever the network namespace says. Not available in this release: `Unsupported`.
+    /// This application, whatever the network namespace says.
     App,
 }
 
@@ -39,6 +40,9 @@ pub struct NewSocket {
     /// None for an MPTCP socket. Else the socket is plain TCP, because the kernel answered EINVAL (older than 5.6),
     /// EPROTONOSUPPORT (built without MPTCP), ENOPROTOOPT (`net.mptcp.enabled` is 0) or EPERM (forbidden).
     pub fallback_reason: Option<Error>,
+    /// For how long `control` = [`Control::App`] had the namespace's new sockets switched to the userspace path manager;
+    /// zero where that was not needed.
+    pub switched: Duration,
 }
 
 impl SocketOptions {
@@ -73,28 +77,33 @@ impl SocketOptions {
 
     /// A stream socket: MPTCP, or TCP where the kernel has no MPTCP for us, with the reason.
     ///
+    /// With [`Control::App`] this needs `CAP_NET_ADMIN` in the network namespace, or a namespace whose path manager is
+    /// `userspace` already. Else the path manager of the namespace is switched for the microseconds of this call: a
+    /// socket that another program makes in that moment is concerned too.
+    ///
     /// # Errors
-    /// EAFNOSUPPORT for a family other than IPv4 and IPv6, EMFILE and the like.
+    /// [`ErrorKind::PermissionDenied`] and EBUSY with [`Control::App`]. EAFNOSUPPORT for a family other than IPv4 and IPv6, EMFILE and the like.
     pub fn socket(&self, domain: Domain) -> Result<NewSocket> {
         const OPERATION: &str = "socket";
         if !matches!(domain, Domain::IPV4 | Domain::IPV6) {
             return Err(Error::os(OPERATION, libc::EAFNOSUPPORT));
         }
-        if self.control == Control::App {
-            return Err(Error::new(ErrorKind::Unsupported, OPERATION)
-                .with_hint("control by the application is not part of this release"));
-        }
         let mut kind = Type::STREAM.cloexec();
         if self.nonblocking {
             kind = kind.nonblocking();
         }
-        match Socket::new_raw(domain, kind, Some(Protocol::MPTCP)) {
-            Ok(socket) => Ok(NewSocket { socket, fallback_reason: None }),
+        let mut make = || Socket::new_raw(domain, kind, Some(Protocol::MPTCP));
+        let (made, switched) = match self.control {
+            Control::Default => (make(), Duration::ZERO),
+            Control::App => provider().app_socket(&mut make)?,
+        };
+        match made {
+            Ok(socket) => Ok(NewSocket { socket, fallback_reason: None, switched }),
             Err(error) => {
                 let reason = reason_for_tcp(&error).ok_or_else(|| Error::io(OPERATION, &error))?;
-                let socket = Socket::new_raw(domain, kind, Some(Protocol::TCP))
-                    .map_err(|error| Error::io(OPERATION, &error))?;
-                Ok(NewSocket { socket, fallback_reason: Some(reason) })
+                let socket =
+                    Socket::new_raw(domain, kind, Some(Protocol::TCP)).map_err(|error| Error::io(OPERATION, &error))?;
+                Ok(NewSocket { socket, fallback_reason: Some(reason), switched })
             }
         }
     }

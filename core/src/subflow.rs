@@ -55,10 +55,11 @@ impl TcpState {
         }
     }
 
-    /// True of a subflow that has been established and is not dead. The kernel keeps dead ones in its list, and lists a
-    /// listening socket and connections on their way as if they were subflows.
+    /// True of a subflow that is established and that this side has not closed. The kernel lists more: dead ones, those
+    /// on their way, those that wait for the last words of their peer, and a listening socket as if it were a subflow.
+    /// The end of the connection's stream does not change the state of its subflows.
     pub const fn is_live(self) -> bool {
-        matches!(self.0, 1 | 4 | 5 | 8 | 9 | 11)
+        matches!(self, TcpState::ESTABLISHED | TcpState::CLOSE_WAIT)
     }
 }
 
@@ -111,6 +112,8 @@ pub struct Subflow {
     pub last_ack_ms: u32,
     /// True of the subflow that began the connection.
     pub initial: bool,
+    /// Segments received, the SYN/ACK included: how an open tells that the peer has confirmed the join.
+    pub(crate) segments_in: u32,
 
     /// This side asked the peer to use the subflow as a backup only.
     pub backup: Option<bool>,
@@ -134,6 +137,7 @@ pub struct Subflow {
 pub(crate) const INITIAL_ID: u32 = 1;
 
 impl Subflow {
+    #[inline]
     pub(crate) fn from_tcp_info(id: u32, local: SocketAddr, remote: SocketAddr, tcp: &TcpInfo) -> Self {
         Subflow {
             id,
@@ -153,6 +157,7 @@ impl Subflow {
             delivery_rate: tcp.delivery_rate,
             last_ack_ms: tcp.last_ack_recv,
             initial: id == INITIAL_ID,
+            segments_in: tcp.segs_in,
             backup: None,
             backup_by_peer: None,
             local_id: None,

@@ -83,11 +83,14 @@ def tcp_server(lab: Lab) -> Iterator[Server]:
 
 @pytest.fixture
 def start(lab: Lab, language: str) -> Iterator[Start]:
-    """Starts the command: `start()` on the client, `start("server")`, `start(without="full-info")`."""
+    """Starts the command: `start()` on the client, `start("server")`, `start(without="full-info")`, and with no right
+    but those of an ordinary user: `start(unprivileged=True)`."""
     running: list[Command] = []
 
-    def begin(host: str = "client", without: str | None = None) -> Command:
+    def begin(host: str = "client", without: str | None = None, unprivileged: bool = False) -> Command:
         argv = PROGRAMS[language]
+        if unprivileged:
+            argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", *argv]
         if without:
             argv = ["without", without, "--", *argv]
         run = lab.run_client if host == "client" else lab.run_server

@@ -25,12 +25,14 @@ FIELDS = {
 }
 
 
-def ss_subflows(host: Host, port: int) -> dict[str, dict[str, Any]]:
-    """The subflows towards a port, by local address, as `ss -ti` prints them."""
-    text = host.run([shutil.which("ss") or "ss", "-tinOH", "dport", "=", f":{port}"])
+def ss_subflows(host: Host, port: int, direction: str = "dport") -> dict[str, dict[str, Any]]:
+    """The subflows towards a port (or from it, "sport"), as `ss -ti` prints them, by the client's address."""
+    text = host.run([shutil.which("ss") or "ss", "-tinOH", direction, "=", f":{port}"])
     found = {}
     for line in text.splitlines():
         state, _, _, local, remote, rest = line.split(maxsplit=5)
+        if state == "LISTEN":
+            continue
         fields: dict[str, Any] = {"remote": remote, "state": STATES[state], "congestion": rest.split()[0]}
         if rest.split()[0] == "ts":
             fields["congestion"] = next(word for word in rest.split() if word in ("reno", "cubic", "bbr"))
@@ -47,7 +49,7 @@ def ss_subflows(host: Host, port: int) -> dict[str, dict[str, Any]]:
         assert flags, line
         fields["backup"], fields["backup_by_peer"] = "b" in flags[1], "B" in flags[1]
         fields["fully_established"] = "e" in flags[1]
-        found[local] = fields
+        found[local if direction == "dport" else remote] = fields
     return found
 
 

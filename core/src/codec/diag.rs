@@ -8,7 +8,7 @@ use zerocopy::IntoBytes;
 use super::netlink::attributes;
 use super::uapi::{
     self, DIAG_NO_COOKIE, DIAG_REQ_PROTOCOL, DiagMessage, DiagRequest, DiagSockId, IPPROTO_MPTCP, MptcpInfo,
-    SOCK_DIAG_BY_FAMILY, SubflowFlags, TcpInfo, diag, netlink, subflow_attr,
+    SOCK_DESTROY, SOCK_DIAG_BY_FAMILY, SubflowFlags, TcpInfo, diag, netlink, subflow_attr,
 };
 use super::{diag_address, put_diag_address, read_prefix, text_of, u32_of};
 use crate::name::Name;
@@ -60,6 +60,12 @@ pub(crate) fn exact_request(local: &SocketAddr, remote: &SocketAddr, interface: 
     let mut id = DiagSockId { interface, cookie: DIAG_NO_COOKIE, ..DiagSockId::default() };
     let family = put_diag_address(local, remote, &mut id);
     request(family, libc::IPPROTO_TCP as u8, netlink::REQUEST, sequence, id)
+}
+
+/// Resets the one TCP socket of this pair.
+pub(crate) fn destroy_request(local: &SocketAddr, remote: &SocketAddr, interface: u32, sequence: u32) -> DiagRequest {
+    let exact = exact_request(local, remote, interface, sequence);
+    DiagRequest { kind: SOCK_DESTROY, flags: netlink::REQUEST | netlink::ACK, ..exact }
 }
 
 /// Asks for every TCP, or every MPTCP, connection of one family.

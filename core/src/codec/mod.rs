@@ -12,11 +12,14 @@ pub(crate) mod full_info;
 pub(crate) mod netlink;
 pub(crate) mod pm;
 pub(crate) mod subflow_data;
+#[cfg(test)]
+mod tests;
 pub(crate) mod uapi;
 
 pub(crate) use address::{diag_address, put_diag_address, sockaddr};
 
 /// A struct from the front of `bytes`: what is missing is zero, what is too much is ignored.
+#[inline]
 pub(crate) fn read_prefix<T>(bytes: &[u8]) -> T
 where
     T: FromBytes + FromZeros + IntoBytes + Immutable + KnownLayout,
@@ -39,21 +42,31 @@ pub(crate) struct Elements<'a> {
 
 impl<'a> Elements<'a> {
     /// `count` elements of `size` bytes, or as many as `bytes` really holds.
+    #[inline]
     pub(crate) fn new(bytes: &'a [u8], size: usize, count: usize) -> Self {
-        let held = bytes.len().checked_div(size).unwrap_or(0);
-        Elements { bytes, size, count: count.min(held) }
+        let all_held = size != 0 && count.checked_mul(size).is_some_and(|length| length <= bytes.len());
+        // A division costs as much as decoding an element.
+        let count = if all_held { count } else { bytes.len().checked_div(size).unwrap_or(0) };
+        Elements { bytes, size, count }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.count
     }
 
+    #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.bytes.chunks_exact(self.size.max(1)).take(self.count)
+        let Elements { mut bytes, size, count } = *self;
+        (0..count).map_while(move |_| {
+            let (element, rest) = bytes.split_at_checked(size)?;
+            bytes = rest;
+            Some(element)
+        })
     }
 }
 
 /// The little native-endian numbers of netlink attributes; None where the attribute is too short.
+#[inline]
 pub(crate) fn u32_of(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.first_chunk()?))
 }

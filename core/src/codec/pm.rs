@@ -39,9 +39,7 @@ impl Command {
                         index => request.attribute(pm::ADDR_IF_IDX, &index.to_ne_bytes()),
                     }
                 };
-                begin(pm::CMD_SUBFLOW_CREATE)
-                    .nested(pm::ATTR_ADDR, mine)
-                    .nested(pm::ATTR_ADDR_REMOTE, address(remote))
+                begin(pm::CMD_SUBFLOW_CREATE).nested(pm::ATTR_ADDR, mine).nested(pm::ATTR_ADDR_REMOTE, address(remote))
             }
             Command::Destroy { local, remote } => begin(pm::CMD_SUBFLOW_DESTROY)
                 .nested(pm::ATTR_ADDR, address(local))

@@ -232,6 +232,8 @@ const _: () = assert!(size_of::<DiagMessage>() == 72);
 
 /// `SOCK_DIAG_BY_FAMILY`.
 pub(crate) const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// `SOCK_DESTROY`, since 4.5 where the kernel is built with it.
+pub(crate) const SOCK_DESTROY: u16 = 21;
 /// `INET_DIAG_NOCOOKIE`: any socket of this 4-tuple.
 pub(crate) const DIAG_NO_COOKIE: [u32; 2] = [u32::MAX; 2];
 /// `INET_DIAG_REQ_PROTOCOL`: a protocol number that needs more than 8 bits.

@@ -8,18 +8,23 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use super::netlink::Pool;
 
 static CURRENT: AtomicPtr<Pool> = AtomicPtr::new(null_mut());
+/// The parent's, in a child: never looked at, but what a static points to is no leak to valgrind and the sanitizers.
+static FORGOTTEN: AtomicPtr<Pool> = AtomicPtr::new(null_mut());
 
 /// The child starts with nothing. The parent's pool is forgotten, not dropped: one of its locks may have been held by
 /// a thread that does not exist here.
 extern "C" fn forget_in_child() {
-    CURRENT.store(null_mut(), Ordering::Release);
+    let parents = CURRENT.swap(null_mut(), Ordering::AcqRel);
+    if !parents.is_null() {
+        FORGOTTEN.store(parents, Ordering::Release);
+    }
 }
 
 /// This process's netlink sockets. Costs no system call.
 pub(crate) fn per_process() -> &'static Pool {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {
-        // SAFETY: the handler only stores to an atomic, which is allowed between fork and exec.
+        // SAFETY: the handler only stores to atomics, which is allowed between fork and exec.
         unsafe { libc::pthread_atfork(None, None, Some(forget_in_child)) };
     });
     let mut current = CURRENT.load(Ordering::Acquire);

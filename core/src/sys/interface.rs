@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Network interfaces of the calling thread's namespace.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
+use std::net::IpAddr;
 
 use crate::name::Name;
 
@@ -38,4 +39,67 @@ pub(crate) fn all() -> io::Result<Vec<u32>> {
     // SAFETY: the array came from if_nameindex and is freed once.
     unsafe { libc::if_freenameindex(list) };
     Ok(indexes)
+}
+
+/// The number of an interface.
+pub(crate) fn index(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a NUL-terminated string that outlives the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => None,
+        index => Some(index),
+    }
+}
+
+/// The first address of an interface in one family; link-local ones only where there is no other.
+pub(crate) fn address(name: &str, ipv4: bool) -> Option<IpAddr> {
+    let mut list = std::ptr::null_mut();
+    // SAFETY: the kernel's answer is put behind `list`; nothing else is touched.
+    if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
+        return None;
+    }
+    let mut found: Option<IpAddr> = None;
+    let mut entry = list;
+    while !entry.is_null() {
+        // SAFETY: `entry` walks the list that getifaddrs made, which is freed only below.
+        let this = unsafe { &*entry };
+        entry = this.ifa_next;
+        // SAFETY: every entry has a NUL-terminated name.
+        if unsafe { CStr::from_ptr(this.ifa_name) }.to_bytes() != name.as_bytes() || this.ifa_addr.is_null() {
+            continue;
+        }
+        // SAFETY: an address is at least a sockaddr; a sockaddr_in6 where its family says so.
+        let address = unsafe { ip_address(this.ifa_addr) };
+        match address {
+            Some(ip) if ip.is_ipv4() != ipv4 => {}
+            Some(IpAddr::V6(ip)) if ip.is_unicast_link_local() => found = found.or(Some(ip.into())),
+            Some(ip) => {
+                found = Some(ip);
+                break;
+            }
+            None => {}
+        }
+    }
+    // SAFETY: the list came from getifaddrs and is freed once.
+    unsafe { libc::freeifaddrs(list) };
+    found
+}
+
+/// # Safety
+/// `address` must point to a socket address of the size that its family has.
+unsafe fn ip_address(address: *const libc::sockaddr) -> Option<IpAddr> {
+    // SAFETY: every socket address begins with its family.
+    match i32::from(unsafe { (*address).sa_family }) {
+        libc::AF_INET => {
+            // SAFETY: of family AF_INET.
+            let v4 = unsafe { &*address.cast::<libc::sockaddr_in>() };
+            Some(IpAddr::from(v4.sin_addr.s_addr.to_ne_bytes()))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: of family AF_INET6.
+            let v6 = unsafe { &*address.cast::<libc::sockaddr_in6>() };
+            Some(IpAddr::from(v6.sin6_addr.s6_addr))
+        }
+        _ => None,
+    }
 }

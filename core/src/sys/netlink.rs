@@ -44,6 +44,15 @@ impl NetlinkSocket {
         Ok(netlink)
     }
 
+    /// A socket in the network namespace of `fd`, which must be that of the calling thread: else EXDEV.
+    pub(crate) fn open_for(protocol: i32, fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let socket = NetlinkSocket::open(protocol)?;
+        if namespace_of(socket.as_fd()) != namespace_of(fd) {
+            return Err(io::Error::from_raw_os_error(libc::EXDEV));
+        }
+        Ok(socket)
+    }
+
     /// `count` sequence numbers that no earlier request of this socket had (until they wrap); the first is returned.
     pub(crate) fn sequences(&mut self, count: u32) -> u32 {
         let first = self.sequence.wrapping_add(1);
@@ -69,7 +78,8 @@ impl NetlinkSocket {
         let (mut vectors, mut messages): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
             unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
         let count = count.min(BATCH);
-        for ((vector, message), reply) in vectors.iter_mut().zip(&mut messages).zip(self.replies.iter_mut()).take(count) {
+        for ((vector, message), reply) in vectors.iter_mut().zip(&mut messages).zip(self.replies.iter_mut()).take(count)
+        {
             *vector = libc::iovec { iov_base: reply.as_mut_ptr().cast(), iov_len: REPLY_SIZE };
             message.msg_hdr.msg_iov = vector;
             message.msg_hdr.msg_iovlen = 1;
@@ -93,10 +103,20 @@ impl NetlinkSocket {
             .map(|(reply, message)| &reply[..(message.msg_len as usize).min(REPLY_SIZE)]))
     }
 
-    /// Joins or leaves a multicast group.
-    pub(crate) fn set_membership(&self, group: u32, on: bool) -> io::Result<()> {
-        let option = if on { libc::NETLINK_ADD_MEMBERSHIP } else { libc::NETLINK_DROP_MEMBERSHIP };
-        self.set_option(option, group as libc::c_int)
+    /// Joins a multicast group.
+    pub(crate) fn join(&self, group: u32) -> io::Result<()> {
+        self.bind()?;
+        self.set_option(libc::NETLINK_ADD_MEMBERSHIP, group as libc::c_int)
+    }
+
+    /// Gives the socket an address of its own, as the first send would: without one it receives no multicast.
+    fn bind(&self) -> io::Result<()> {
+        // SAFETY: all-zero is a valid sockaddr_nl: no address chosen.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+        let length = size_of_val(&address) as libc::socklen_t;
+        // SAFETY: pointer and length describe `address`.
+        check(unsafe { libc::bind(self.socket.as_raw_fd(), (&raw const address).cast(), length) }.into()).map(drop)
     }
 
     /// Asks for room for `bytes` of unread messages; the kernel may give less.
@@ -165,11 +185,7 @@ pub(crate) fn lend(protocol: i32, fd: BorrowedFd<'_>) -> io::Result<Lent> {
         return Ok(Lent { protocol, namespace, socket });
     }
     drop(idle);
-    let socket = NetlinkSocket::open(protocol)?;
-    if namespace_of(socket.as_fd()) != namespace {
-        return Err(io::Error::from_raw_os_error(libc::EXDEV));
-    }
-    Ok(Lent { protocol, namespace, socket: Some(socket) })
+    Ok(Lent { protocol, namespace, socket: Some(NetlinkSocket::open_for(protocol, fd)?) })
 }
 
 impl Lent {

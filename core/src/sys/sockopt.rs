@@ -2,16 +2,14 @@
 //! getsockopt, with the lengths checked, and the one call behind every listing.
 
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::{MaybeUninit, offset_of, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::check;
 use crate::codec::full_info::FullInfo;
-use crate::codec::uapi::{
-    FullInfoHeader, MPTCP_FULL_INFO, SOL_MPTCP, SUBFLOW_INFO_SIZE, SubflowData, TcpInfo,
-};
+use crate::codec::uapi::{FullInfoHeader, MPTCP_FULL_INFO, SOL_MPTCP, SUBFLOW_INFO_SIZE, SubflowData, TcpInfo};
 
 /// getsockopt into `value`; answers how many bytes the kernel wrote, at most its length.
 pub(crate) fn getsockopt(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
@@ -29,47 +27,71 @@ pub(crate) fn getsockopt_number<T: FromBytes + IntoBytes>(fd: BorrowedFd<'_>, le
     Ok(value)
 }
 
-const TCP_SIZE: usize = size_of::<TcpInfo>();
-/// Arrays of this many subflows live on the stack, 7.5 KiB: a goroutine's C stack and a musl thread have room for it.
+/// The number that names a socket as long as the machine runs; 0 where the kernel does not say (before 4.12).
+pub(crate) fn cookie(fd: BorrowedFd<'_>) -> u64 {
+    getsockopt_number(fd, libc::SOL_SOCKET, libc::SO_COOKIE).unwrap_or(0)
+}
+
+/// Arrays of this many subflows live on the stack, 7.5 KiB.
 const STACK_ROOM: usize = 16;
+/// And of this many where so many are expected, 30 KiB: a goroutine's C stack and a musl thread have room for it.
+const LARGE_STACK_ROOM: usize = 64;
 
 /// What a listing asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ask {
-    /// States, statistics and addresses of every subflow.
+    /// States, statistics and addresses of every subflow; `mptcp_info`, which takes the kernel 0.1 us, stays zero.
     Subflows,
-    /// The states only.
+    /// These and `mptcp_info`.
+    All,
+    /// `mptcp_info`, and of the subflows the states only.
     States,
 }
 
-/// `MPTCP_FULL_INFO`, complete: where there are more subflows than `room`, it is asked again with more.
+/// `MPTCP_FULL_INFO`, complete: where there are more subflows than `room`, it is asked again with more. `read` is called once.
 ///
-/// Allocates nothing while there are at most 16 subflows, else one array that is freed again.
+/// Allocates nothing while there are at most 16 subflows, or 64 and `room` said so; else two arrays that are freed again.
+#[inline]
 pub(crate) fn full_info<R>(
     fd: BorrowedFd<'_>,
     ask: Ask,
-    room: usize,
-    read: impl FnOnce(FullInfo<'_>) -> R,
+    mut room: usize,
+    mut read: impl FnMut(FullInfo<'_>) -> R,
 ) -> io::Result<R> {
-    let mut room = room.max(1);
-    if room <= STACK_ROOM {
-        let mut tcp_info = [const { MaybeUninit::<[u8; TCP_SIZE]>::uninit() }; STACK_ROOM];
-        let mut subflow_info = [const { MaybeUninit::<[u8; SUBFLOW_INFO_SIZE]>::uninit() }; STACK_ROOM];
-        let info = full_info_once(fd, ask, &mut tcp_info, &mut subflow_info)?;
-        if info.total <= STACK_ROOM {
-            return Ok(read(info));
-        }
-        room = with_margin(info.total);
-    }
     loop {
-        let mut tcp_info = Box::new_uninit_slice(room);
-        let mut subflow_info = Box::new_uninit_slice(room);
-        let info = full_info_once(fd, ask, &mut tcp_info, &mut subflow_info)?;
-        if info.total <= room {
-            return Ok(read(info));
+        let attempt = match room {
+            0..=STACK_ROOM => on_stack::<STACK_ROOM, R>(fd, ask, &mut read),
+            0..=LARGE_STACK_ROOM => on_stack::<LARGE_STACK_ROOM, R>(fd, ask, &mut read),
+            _ => on_heap(fd, ask, room, &mut read),
+        };
+        match attempt? {
+            Ok(value) => return Ok(value),
+            Err(total) => room = with_margin(total),
         }
-        room = with_margin(info.total);
     }
+}
+
+/// What `read` makes of the answer, or how many there are when that is more than `ROOM`. A function of its own, so that only who
+/// needs a large frame has one.
+#[inline(never)]
+fn on_stack<const ROOM: usize, R>(
+    fd: BorrowedFd<'_>,
+    ask: Ask,
+    read: &mut impl FnMut(FullInfo<'_>) -> R,
+) -> io::Result<Result<R, usize>> {
+    let mut tcp_info = [const { MaybeUninit::uninit() }; ROOM];
+    let mut subflow_info = [const { MaybeUninit::uninit() }; ROOM];
+    in_arrays(fd, ask, &mut tcp_info, &mut subflow_info, read)
+}
+
+#[inline(never)]
+fn on_heap<R>(
+    fd: BorrowedFd<'_>,
+    ask: Ask,
+    room: usize,
+    read: &mut impl FnMut(FullInfo<'_>) -> R,
+) -> io::Result<Result<R, usize>> {
+    in_arrays(fd, ask, &mut Box::new_uninit_slice(room), &mut Box::new_uninit_slice(room), read)
 }
 
 /// Subflows may be added between two calls: ask for somewhat more than there were.
@@ -77,37 +99,47 @@ fn with_margin(total: usize) -> usize {
     total + total / 4 + 8
 }
 
-fn full_info_once<'a>(
+#[inline]
+fn in_arrays<R>(
     fd: BorrowedFd<'_>,
     ask: Ask,
-    tcp_info: &'a mut [MaybeUninit<[u8; TCP_SIZE]>],
-    subflow_info: &'a mut [MaybeUninit<[u8; SUBFLOW_INFO_SIZE]>],
-) -> io::Result<FullInfo<'a>> {
+    tcp_info: &mut [MaybeUninit<TcpInfo>],
+    subflow_info: &mut [MaybeUninit<[u8; SUBFLOW_INFO_SIZE]>],
+    read: &mut impl FnMut(FullInfo<'_>) -> R,
+) -> io::Result<Result<R, usize>> {
     let room = tcp_info.len().min(subflow_info.len());
     let mut header = FullInfoHeader {
-        size_tcpinfo_user: if ask == Ask::Subflows { TCP_SIZE as u32 } else { 8 },
-        size_sfinfo_user: if ask == Ask::Subflows { SUBFLOW_INFO_SIZE as u32 } else { 0 },
+        size_tcpinfo_user: if ask == Ask::States { 8 } else { size_of::<TcpInfo>() as u32 },
+        size_sfinfo_user: if ask == Ask::States { 0 } else { SUBFLOW_INFO_SIZE as u32 },
         size_arrays_user: u32::try_from(room).unwrap_or(u32::MAX),
         subflow_info: subflow_info.as_mut_ptr() as u64,
         tcp_info: tcp_info.as_mut_ptr() as u64,
         ..FullInfoHeader::default()
     };
+    let value = match ask {
+        Ask::Subflows => &mut header.as_mut_bytes()[..offset_of!(FullInfoHeader, mptcp_info)],
+        Ask::All | Ask::States => header.as_mut_bytes(),
+    };
     // The kernel writes into the two arrays through the pointers in the header: at most `room` elements of the sizes
     // given there, which are those of the elements (or smaller).
-    getsockopt(fd, SOL_MPTCP, MPTCP_FULL_INFO, header.as_mut_bytes())?;
-    let filled = room.min(header.num_subflows as usize);
-    // SAFETY: the kernel has filled `filled` packed elements of the answered size from the start of each array.
-    let tcp_info = unsafe { written(tcp_info, filled, header.size_tcpinfo_user) };
+    getsockopt(fd, SOL_MPTCP, MPTCP_FULL_INFO, value)?;
+    let total = header.num_subflows as usize;
+    if total > room {
+        return Ok(Err(total));
+    }
+    // SAFETY: the kernel has filled `total` packed elements of the answered size from the start of each array.
+    let tcp_info = unsafe { written(tcp_info, total, header.size_tcpinfo_user) };
     // SAFETY: as above.
-    let subflow_info = unsafe { written(subflow_info, filled, header.size_sfinfo_user) };
-    Ok(FullInfo::parse(&header, room, tcp_info, subflow_info))
+    let subflow_info = unsafe { written(subflow_info, total, header.size_sfinfo_user) };
+    Ok(Ok(read(FullInfo::parse(&header, room, tcp_info, subflow_info))))
 }
 
 /// The bytes that the kernel has written at the front of an array.
 ///
 /// # Safety
 /// The first `count` * `size` bytes of the array must be initialised, as far as the array reaches.
-unsafe fn written<const N: usize>(array: &[MaybeUninit<[u8; N]>], count: usize, size: u32) -> &[u8] {
+#[inline]
+unsafe fn written<T>(array: &[MaybeUninit<T>], count: usize, size: u32) -> &[u8] {
     let length = count.saturating_mul(size as usize).min(size_of_val(array));
     // SAFETY: inside the array by the line above, initialised by the caller's promise.
     unsafe { std::slice::from_raw_parts(array.as_ptr().cast(), length) }

@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
-use std::net::{Shutdown, TcpListener, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use mptcpapi::socket2::{Domain, SockRef, Socket, Type};
-use mptcpapi::{Connection, Error, Features, SocketOptions, Subflow, borrow_fd};
+use mptcpapi::{Connection, Control, Error, Features, OpenSubflow, SocketOptions, Subflow, borrow_fd};
 use serde_json::{Value, json};
 
 /// A failure: of the library, or of a system call around it.
@@ -103,10 +103,10 @@ fn make(slots: &mut Slots, slot: u32, kind: Option<&&str>) -> Answer {
 
 fn begin(slots: &mut Slots, slot: u32, words: &[&str]) -> Answer {
     let (host, port) = address(words)?;
-    let ip: std::net::IpAddr = host.parse().map_err(|_| Failure::Usage(host.into()))?;
+    let ip: IpAddr = host.parse().map_err(|_| Failure::Usage(host.into()))?;
     let domain = if ip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = SocketOptions::new().nonblocking(true).socket(domain)?.socket;
-    match socket.connect(&std::net::SocketAddr::new(ip, port).into()) {
+    match socket.connect(&SocketAddr::new(ip, port).into()) {
         Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error.into()),
         _ => slots.put(slot, socket),
     }
@@ -228,8 +228,49 @@ fn answer(slots: &mut Slots, words: &[&str]) -> Answer {
             let listed = Connection::new(&slots.fd(slot()?)?)?.subflows_detail()?;
             Ok(listed.iter().map(subflow).collect())
         }
+        "connectapp" => {
+            let options = SocketOptions::new().control(Control::App).timeout(Some(Duration::from_secs(5)));
+            slots.put(slot()?, options.connect(address(words)?)?)
+        }
+        "open" => open(&Connection::new(&slots.fd(slot()?)?)?, &words[2..]),
+        "closesubflow" => done(Connection::new(&slots.fd(slot()?)?)?.close_subflow(number(words, 2)?)),
+        "resetsubflow" => done(Connection::new(&slots.fd(slot()?)?)?.reset_subflow(number(words, 2)?)),
+        "backup" => {
+            let on = number::<u8>(words, 3)? != 0;
+            done(Connection::new(&slots.fd(slot()?)?)?.set_backup(number(words, 2)?, on))
+        }
+        "announce" => Ok(json!(Connection::new(&slots.fd(slot()?)?)?.announce(number(words, 2)?)?)),
+        "withdraw" => done(Connection::new(&slots.fd(slot()?)?)?.withdraw(number(words, 2)?)),
         other => Err(Failure::Usage(other.into())),
     }
+}
+
+fn done(result: mptcpapi::Result<()>) -> Answer {
+    result?;
+    Ok(Value::Null)
+}
+
+/// An address with a port, or without.
+fn socket_address(text: &str) -> Result<SocketAddr, Failure> {
+    let usage = || Failure::Usage(text.into());
+    text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0))).map_err(|_| usage())
+}
+
+fn open(connection: &Connection<'_>, words: &[&str]) -> Answer {
+    let mut wanted = OpenSubflow::new();
+    for word in words {
+        let usage = || Failure::Usage((*word).into());
+        let (name, value) = word.split_once('=').ok_or_else(usage)?;
+        wanted = match name {
+            "local" => wanted.local(socket_address(value)?),
+            "remote" => wanted.remote(socket_address(value)?),
+            "backup" => wanted.backup(value == "1"),
+            "interface" => wanted.interface(value),
+            "timeout" => wanted.timeout(Duration::from_secs_f64(value.parse().map_err(|_| usage())?)),
+            _ => return Err(usage()),
+        };
+    }
+    Ok(subflow(&connection.open_subflow(&wanted)?))
 }
 
 fn main() -> io::Result<()> {

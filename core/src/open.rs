@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Opening a subflow: ask for it, and wait until the peer has confirmed it or it is clear why not.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::codec::netlink::{self as codec, Outcome};
+use crate::codec::pm::{Command, PmEvent, event};
+use crate::codec::uapi::pm;
+use crate::connection::{Connection, Snapshot, first_addresses};
+use crate::control::refused;
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::Name;
+use crate::privilege::provider;
+use crate::subflow::{Subflow, TcpState};
+use crate::sys::interface;
+use crate::sys::netlink::{BATCH, NetlinkSocket, lock, wait_readable};
+use crate::sys::sockopt::cookie;
+use crate::table::{AddressIds, BySocket};
+
+const OPERATION: &str = "open_subflow";
+/// A peer confirms a join within a round trip of the SYN/ACK: looked for this often, and this long.
+const CONFIRM_STEP: Duration = Duration::from_millis(1);
+const CONFIRM_AT_MOST: Duration = Duration::from_millis(200);
+/// Between two tries on a connection that is too young to join; its events come between as well.
+const YOUNG_STEP: Duration = Duration::from_millis(20);
+
+/// What subflow to open. Everything may be left out.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct OpenSubflow<'a> {
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+    backup: bool,
+    interface: Option<Name>,
+    timeout: Duration,
+    cancel: Option<BorrowedFd<'a>>,
+}
+
+/// An address to open a subflow from; made from an IP address (the kernel picks the port) or a socket address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalAddress(SocketAddr);
+
+macro_rules! local_address_from {
+    ($($kind:ty => $convert:expr),* $(,)?) => {
+        $(impl From<$kind> for LocalAddress {
+            fn from(address: $kind) -> Self {
+                let convert: fn($kind) -> SocketAddr = $convert;
+                LocalAddress(convert(address))
+            }
+        })*
+    };
+}
+
+local_address_from! {
+    SocketAddr => |address| address,
+    SocketAddrV4 => SocketAddr::V4,
+    SocketAddrV6 => SocketAddr::V6,
+    IpAddr => |ip| SocketAddr::new(ip, 0),
+    Ipv4Addr => |ip| SocketAddr::new(ip.into(), 0),
+    Ipv6Addr => |ip| SocketAddr::new(ip.into(), 0),
+}
+
+impl Default for OpenSubflow<'_> {
+    fn default() -> Self {
+        OpenSubflow {
+            local: None,
+            remote: None,
+            backup: false,
+            interface: None,
+            timeout: Duration::from_secs(5),
+            cancel: None,
+        }
+    }
+}
+
+impl<'a> OpenSubflow<'a> {
+    /// From the address that the route to the peer's address prefers, to the peer's address, within 5 seconds.
+    pub fn new() -> Self {
+        OpenSubflow::default()
+    }
+
+    /// The address to open it from; port 0 is the kernel's choice.
+    pub fn local(mut self, address: impl Into<LocalAddress>) -> Self {
+        self.local = Some(address.into().0);
+        self
+    }
+
+    /// The address to open it to: one that the peer announced, or any other of the peer's. Port 0 is the connection's.
+    pub fn remote(mut self, address: SocketAddr) -> Self {
+        self.remote = Some(address);
+        self
+    }
+
+    /// Both ends shall use it only where no other subflow is left.
+    pub fn backup(mut self, on: bool) -> Self {
+        self.backup = on;
+        self
+    }
+
+    /// The network interface to bind it to. Without a local address, it also gives that.
+    pub fn interface(mut self, name: &str) -> Self {
+        self.interface = Some(Name::new(name));
+        self
+    }
+
+    /// How long to wait for the outcome.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// A descriptor that calls it off when it becomes readable (an eventfd, a pipe): the answer is ECANCELED then.
+    pub fn cancel(mut self, fd: BorrowedFd<'a>) -> Self {
+        self.cancel = Some(fd);
+        self
+    }
+}
+
+/// What is remembered of a connection between two opens.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    pub(crate) ids: AddressIds,
+    /// Subflows that an open of this process has answered with: not to be taken for those of another open.
+    claimed: VecDeque<u32>,
+}
+
+/// So many claims are kept: as many opens may be on their way at once.
+const CLAIMS: usize = 1024;
+/// So many sockets are remembered.
+const SOCKETS: usize = 16_384;
+
+/// By socket, since a program may hold several views of one connection.
+pub(crate) fn with_opened<R>(fd: BorrowedFd<'_>, use_it: impl FnOnce(&mut Opened) -> R) -> R {
+    static OPENED: LazyLock<Mutex<BySocket<Opened>>> = LazyLock::new(|| Mutex::new(BySocket::new(SOCKETS)));
+    use_it(lock(&OPENED).get(cookie(fd)))
+}
+
+/// One open on its way.
+struct Attempt<'a> {
+    connection: &'a Connection<'a>,
+    token: u32,
+    local: SocketAddr,
+    remote: SocketAddr,
+    backup: bool,
+    interface: u32,
+    /// Subflows up to this id were there before.
+    newer_than: u32,
+    deadline: Instant,
+    cancel: Option<BorrowedFd<'a>>,
+    events: NetlinkSocket,
+}
+
+/// What an attempt waits for next.
+enum Progress {
+    Done(Subflow),
+    /// Look again after so long, or at the next event.
+    Wait(Duration),
+}
+
+pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Result<Subflow> {
+    let before = connection.connected_snapshot(OPERATION)?;
+    let deadline = Instant::now() + wanted.timeout.min(Duration::from_secs(86_400 * 365));
+    let remote = remote_address(connection.as_fd(), wanted)?;
+    let interface = match &wanted.interface {
+        Some(name) => interface::index(name).ok_or_else(|| Error::os(OPERATION, libc::ENODEV))?,
+        None => 0,
+    };
+    let local = local_address(wanted, remote)?;
+    let events =
+        provider().events(connection.as_fd()).map_err(|error| refused(connection, OPERATION, &error, &before))?;
+    let mut attempt = Attempt {
+        connection,
+        token: before.token,
+        local,
+        remote,
+        backup: wanted.backup,
+        interface,
+        newer_than: before.entries.iter().map(|subflow| subflow.id).max().unwrap_or(0),
+        deadline,
+        cancel: wanted.cancel,
+        events,
+    };
+    attempt.ask(&before)?;
+    let outcome = attempt.outcome();
+    if outcome.is_err() {
+        attempt.withdraw_half_open();
+    }
+    outcome
+}
+
+impl Attempt<'_> {
+    /// Sends the SYN. A connection that cannot be joined yet is waited for.
+    fn ask(&mut self, before: &Snapshot) -> Result<()> {
+        let fd = self.connection.as_fd();
+        let mut resynced = false;
+        loop {
+            let id = with_opened(fd, |opened| {
+                if let Some((first, _)) = first_addresses(fd) {
+                    opened.ids.set_initial(unmapped(first).ip());
+                }
+                opened.ids.id_for(self.local)
+            });
+            let id = id.ok_or_else(|| Error::os(OPERATION, libc::ENOSPC).with_hint("all 255 address ids are taken"))?;
+            let (local, remote, backup, interface) = (self.local, self.remote, self.backup, self.interface);
+            let command = Command::Create { local, id, remote, backup, interface };
+            let outcome = provider()
+                .command(fd, &command)
+                .map_err(|error| refused(self.connection, OPERATION, &error, before))?;
+            match outcome.errno {
+                0 => return Ok(()),
+                libc::ENOTCONN => self.wait_until_joinable(&outcome)?,
+                libc::EINVAL if !resynced && says(&outcome, "did not match address and id") => {
+                    resynced = true;
+                    resync_ids(fd, self.token);
+                }
+                _ => return Err(self.connection.command_failed(OPERATION, outcome)),
+            }
+        }
+    }
+
+    /// The kernel lets a connection be joined once data has flowed on it.
+    fn wait_until_joinable(&mut self, outcome: &Outcome) -> Result<()> {
+        let not_ready = || {
+            Error::new(ErrorKind::NotReady, OPERATION)
+                .with_kernel_message(outcome.message.clone())
+                .with_hint("a connection can be joined once a byte has flowed, and before either side ends the stream")
+        };
+        if self.events()?.iter().any(|event| event.command == pm::EVENT_CLOSED) || Instant::now() >= self.deadline {
+            return Err(not_ready());
+        }
+        self.wait(YOUNG_STEP)
+    }
+
+    /// Waits for the peer's word.
+    fn outcome(&mut self) -> Result<Subflow> {
+        let mut since_established = None;
+        loop {
+            match self.look(&mut since_established)? {
+                Progress::Done(subflow) => return Ok(subflow),
+                Progress::Wait(_) if Instant::now() >= self.deadline => {
+                    return Err(Error::new(ErrorKind::TimedOut, OPERATION)
+                        .with_hint("no answer came: is there a route from the local to the remote address?"));
+                }
+                Progress::Wait(step) => self.wait(step)?,
+            }
+        }
+    }
+
+    fn look(&mut self, since_established: &mut Option<Instant>) -> Result<Progress> {
+        let entry = self.entry()?;
+        if let Some(subflow) = entry.filter(|subflow| subflow.state.is_live()) {
+            let since = *since_established.get_or_insert_with(Instant::now);
+            // The SYN/ACK alone is not yet the peer's consent: at its limits it resets the subflow afterwards.
+            let waited = since.elapsed() >= CONFIRM_AT_MOST.max(Duration::from_micros(u64::from(subflow.rtt_us) * 4));
+            if subflow.segments_in >= 2 || waited {
+                with_opened(self.connection.as_fd(), |opened| {
+                    opened.claimed.push_back(subflow.id);
+                    if opened.claimed.len() > CLAIMS {
+                        opened.claimed.pop_front();
+                    }
+                });
+                return Ok(Progress::Done(subflow));
+            }
+        }
+        for event in self.events()? {
+            match event.command {
+                pm::EVENT_CLOSED => {
+                    return Err(Error::new(ErrorKind::NotReady, OPERATION).with_hint("the connection ended"));
+                }
+                pm::EVENT_SUB_CLOSED if self.is_mine(&event, entry.as_ref()) => return Err(why_closed(&event)),
+                _ => {}
+            }
+        }
+        Ok(Progress::Wait(if since_established.is_some() { CONFIRM_STEP } else { Duration::from_secs(1) }))
+    }
+
+    /// The kernel's entry for this attempt, once there is one: a new subflow of this pair that no other open has taken.
+    fn entry(&self) -> Result<Option<Subflow>> {
+        let snapshot = self.connection.connected_snapshot(OPERATION)?;
+        let candidates = snapshot.entries.into_iter().filter(|entry| {
+            entry.id > self.newer_than
+                && entry.state != TcpState::CLOSE
+                && same_ip(entry.local, self.local)
+                && unmapped(entry.remote) == self.remote
+                && (self.local.port() == 0 || entry.local.port() == self.local.port())
+        });
+        Ok(with_opened(self.connection.as_fd(), |opened| {
+            candidates.into_iter().find(|entry| !opened.claimed.contains(&entry.id))
+        }))
+    }
+
+    fn is_mine(&self, event: &PmEvent, entry: Option<&Subflow>) -> bool {
+        let (Some(local), Some(remote)) = (event.local, event.remote) else { return false };
+        // A subflow of the same pair that is still there is not the one that closed.
+        let other = entry.is_some_and(|entry| entry.local.port() != local.port());
+        // Of a subflow that dies in SYN_SENT the kernel tells no remote port.
+        !other
+            && same_ip(local, self.local)
+            && same_ip(remote, self.remote)
+            && (self.local.port() == 0 || local.port() == self.local.port())
+    }
+
+    /// The events of this connection since the last call. Lost ones do no harm: the listing tells the same, later.
+    fn events(&mut self) -> Result<Vec<PmEvent>> {
+        let mut found = Vec::new();
+        loop {
+            match self.events.receive_batch(BATCH) {
+                Ok(datagrams) => {
+                    for message in datagrams.flat_map(codec::messages) {
+                        found.extend(event(message.payload).filter(|event| event.token == self.token));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(found),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(error) => return Err(Error::io(OPERATION, &error)),
+            }
+        }
+    }
+
+    /// Sleeps until an event, `step` or the deadline.
+    fn wait(&self, step: Duration) -> Result<()> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let fds = [Some(self.events.as_fd()), self.cancel];
+        let fds: Vec<_> = fds.into_iter().flatten().collect();
+        match wait_readable(&fds, Some(step.min(left))) {
+            Ok(Some(1)) => Err(Error::os(OPERATION, libc::ECANCELED)),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(Error::io(OPERATION, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whoever gave up shall not find the subflow open later.
+    fn withdraw_half_open(&self) {
+        if let Ok(Some(entry)) = self.entry() {
+            let command = Command::Destroy { local: entry.local, remote: entry.remote };
+            // It may have died by itself in the meantime.
+            let _ = provider().command(self.connection.as_fd(), &command);
+        }
+    }
+}
+
+fn why_closed(event: &PmEvent) -> Error {
+    let reason = event.reset_reason.map(|reason| format!("reset reason {reason}"));
+    let hint = "the peer has reached its limit of subflows, or speaks only TCP there";
+    let error = match event.error.map(i32::from) {
+        // Reset or closed without a word.
+        None | Some(0) => Error::os(OPERATION, libc::ECONNREFUSED).with_hint(hint),
+        Some(libc::ECONNRESET) => Error::os(OPERATION, libc::ECONNRESET).with_hint(hint),
+        Some(errno) => Error::os(OPERATION, errno),
+    };
+    error.with_kernel_message(reason)
+}
+
+pub(crate) fn says(outcome: &Outcome, words: &str) -> bool {
+    outcome.message.as_ref().is_some_and(|message| message.contains(words))
+}
+
+/// Takes over what the kernel has in its table of local addresses.
+pub(crate) fn resync_ids(fd: BorrowedFd<'_>, token: u32) {
+    let asked = crate::pm::open(fd).and_then(|mut socket| {
+        let (outcome, addresses) = crate::pm::local_addresses(&mut socket, token)?;
+        socket.done();
+        Ok((outcome, addresses))
+    });
+    if let Ok((Outcome { errno: 0, .. }, addresses)) = asked {
+        with_opened(fd, |opened| opened.ids.replace(&addresses));
+    }
+}
+
+/// The wanted address, or the peer's; never with port 0, which the kernel would take literally.
+fn remote_address(fd: BorrowedFd<'_>, wanted: &OpenSubflow<'_>) -> Result<SocketAddr> {
+    let peer = first_addresses(fd).map(|(_, peer)| peer);
+    let mut remote = match wanted.remote.or(peer) {
+        Some(remote) => unmapped(remote),
+        None => return Err(Error::new(ErrorKind::NotReady, OPERATION)),
+    };
+    if remote.port() == 0 {
+        remote.set_port(peer.map_or(0, |peer| peer.port()));
+    }
+    Ok(remote)
+}
+
+/// The wanted address, or one of the wanted interface, or the one that the route to the remote address prefers.
+fn local_address(wanted: &OpenSubflow<'_>, remote: SocketAddr) -> Result<SocketAddr> {
+    let wanted_address = wanted.local.map(unmapped);
+    if let Some(local) = wanted_address.filter(|local| !local.ip().is_unspecified()) {
+        if local.is_ipv4() != remote.is_ipv4() {
+            return Err(Error::os(OPERATION, libc::EINVAL)
+                .with_hint("the local and the remote address must be of one family: give both"));
+        }
+        return Ok(local);
+    }
+    let port = wanted_address.map_or(0, |local| local.port());
+    let ip = match &wanted.interface {
+        Some(name) => interface::address(name, remote.is_ipv4()).ok_or_else(|| {
+            Error::os(OPERATION, libc::EADDRNOTAVAIL).with_hint("the interface has no address of the remote's family")
+        })?,
+        None => preferred_source(remote).map_err(|error| Error::io(OPERATION, &error))?,
+    };
+    Ok(SocketAddr::new(ip, port))
+}
+
+/// The kernel's choice, asked with a datagram socket: connecting one sends nothing.
+fn preferred_source(remote: SocketAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(remote)?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// An IPv4 address as such, also where an IPv6 socket shows it as `::ffff:`.
+pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => SocketAddr::new(v4.into(), v6.port()),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
+    }
+}
+
+fn same_ip(one: SocketAddr, other: SocketAddr) -> bool {
+    unmapped(one).ip() == unmapped(other).ip()
+}

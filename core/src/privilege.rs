@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who carries out what needs privilege. The operations in `control`, `monitor` and `socket` do not know which provider
+//! serves them; authority is always the descriptor of the connection, never a token from elsewhere.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use socket2::Socket;
+use zerocopy::IntoBytes;
+
+use crate::codec::netlink::{self as codec, Outcome};
+use crate::codec::pm::Command;
+use crate::codec::uapi::{MPTCP_INFO, MptcpInfo, SOL_MPTCP};
+use crate::codec::{diag, read_prefix};
+use crate::error::Result;
+use crate::pm;
+use crate::switch;
+use crate::sys::netlink::{Lent, NetlinkSocket, lend};
+use crate::sys::sockopt::getsockopt;
+
+/// A source of privilege. Its errors are those of reaching it; what the kernel said is in the outcome.
+pub(crate) trait Provider: Sync {
+    /// A path manager command for the connection behind `fd`.
+    fn command(&self, fd: BorrowedFd<'_>, command: &Command) -> io::Result<Outcome>;
+
+    /// Resets one subflow of the connection behind `fd` (`SOCK_DESTROY`): works under every path manager.
+    fn reset(&self, fd: BorrowedFd<'_>, local: SocketAddr, remote: SocketAddr, interface: u32) -> io::Result<Outcome>;
+
+    /// A socket that receives the events of the connection behind `fd`, and maybe of others.
+    fn events(&self, fd: BorrowedFd<'_>) -> io::Result<NetlinkSocket>;
+
+    /// Calls `make`, which calls socket(), at a moment when new sockets are the application's to run. Answers also for
+    /// how long other sockets of the namespace were concerned.
+    fn app_socket(&self, make: &mut dyn FnMut() -> io::Result<Socket>) -> Result<(io::Result<Socket>, Duration)>;
+}
+
+/// The provider for this process.
+pub(crate) fn provider() -> &'static dyn Provider {
+    &Direct
+}
+
+/// The process itself, by its own `CAP_NET_ADMIN`.
+#[derive(Debug)]
+struct Direct;
+
+impl Provider for Direct {
+    fn command(&self, fd: BorrowedFd<'_>, command: &Command) -> io::Result<Outcome> {
+        let mut socket = pm::open(fd)?;
+        let family = pm::family(&mut socket)?;
+        let sequence = socket.sequences(1);
+        let outcome = acknowledged(&mut socket, &command.encode(family, token_of(fd)?, sequence), sequence)?;
+        socket.done();
+        Ok(outcome)
+    }
+
+    fn reset(&self, fd: BorrowedFd<'_>, local: SocketAddr, remote: SocketAddr, interface: u32) -> io::Result<Outcome> {
+        let mut socket: Lent = lend(libc::NETLINK_SOCK_DIAG, fd)?;
+        let sequence = socket.sequences(1);
+        let request = diag::destroy_request(&local, &remote, interface, sequence);
+        let outcome = acknowledged(&mut socket, request.as_bytes(), sequence)?;
+        socket.done();
+        Ok(outcome)
+    }
+
+    fn events(&self, fd: BorrowedFd<'_>) -> io::Result<NetlinkSocket> {
+        let mut socket = pm::open(fd)?;
+        let family = pm::family(&mut socket)?;
+        socket.done();
+        let mut events = NetlinkSocket::open_for(libc::NETLINK_GENERIC, fd)?;
+        events.family = Some(family);
+        events.join(family.events)?;
+        Ok(events)
+    }
+
+    fn app_socket(&self, make: &mut dyn FnMut() -> io::Result<Socket>) -> Result<(io::Result<Socket>, Duration)> {
+        switch::with_userspace_path_manager(make)
+    }
+}
+
+/// The token of the connection behind `fd`, asked at each use: it can change, and names whoever has it.
+fn token_of(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut bytes = [0u8; size_of::<MptcpInfo>()];
+    let length = getsockopt(fd, SOL_MPTCP, MPTCP_INFO, &mut bytes)?;
+    Ok(read_prefix::<MptcpInfo>(&bytes[..length]).token)
+}
+
+/// Sends one request and reads its acknowledgement, which is there when `send` returns.
+fn acknowledged(socket: &mut NetlinkSocket, request: &[u8], sequence: u32) -> io::Result<Outcome> {
+    socket.send(request)?;
+    loop {
+        for datagram in socket.receive_batch(1)? {
+            let mine = codec::messages(datagram).filter(|message| message.sequence == sequence);
+            if let Some(outcome) = mine.filter_map(|message| message.outcome()).next() {
+                return Ok(outcome);
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sockets under the userspace path manager in a namespace that keeps the kernel's.
+//!
+//! The path manager of a client socket is that of its namespace at the moment of socket(). So `net.mptcp.path_manager`
+//! is `userspace` for the few microseconds of that call. Sockets that others make in the same moment are concerned too;
+//! what is already there is not. One process of a namespace switches at a time. A page on disk says that a switch is on,
+//! so that the next one repairs what a killed process left.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::fd::effective_uid;
+use crate::sys::netlink::{lock, namespace_of};
+
+const OPERATION: &str = "socket";
+/// Switches last microseconds: who waits for longer than this waits for somebody stopped, or hostile.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// A name in the abstract namespace, of which every network namespace has its own: gone when its holder is.
+const LOCK_NAME: &[u8] = b"mptcpapi/path_manager";
+
+/// Calls `make` while new sockets of the calling thread's namespace get the userspace path manager. Nothing is switched
+/// where they get it anyway. Answers also how long the switch was on.
+///
+/// # Errors
+/// [`ErrorKind::PermissionDenied`] without the right to switch, EBUSY where another process holds the switch.
+pub(crate) fn with_userspace_path_manager(
+    make: &mut dyn FnMut() -> io::Result<Socket>,
+) -> Result<(io::Result<Socket>, Duration)> {
+    /// Threads of one process take turns here, rather than by trying.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = lock(&TURN);
+    let setting = Setting::open().map_err(|error| explain(&error))?;
+    let held = hold_lock()?;
+    let marker = Marker::open(&held);
+    if setting.is_userspace().map_err(|error| explain(&error))? {
+        if !marker.is_set() {
+            return Ok((make(), Duration::ZERO));
+        }
+        // Whoever set the mark is dead, since the lock is ours.
+        setting.write_kernel().map_err(|error| explain(&error))?;
+    }
+    marker.set(true);
+    let begun = Instant::now();
+    let restore = Restore { setting: &setting, marker: &marker };
+    setting.write_userspace().map_err(|error| explain(&error))?;
+    let made = make();
+    drop(restore);
+    Ok((made, begun.elapsed()))
+}
+
+/// Puts the kernel's path manager back on every way out, a panic included.
+struct Restore<'a> {
+    setting: &'a Setting,
+    marker: &'a Marker,
+}
+
+impl Drop for Restore<'_> {
+    fn drop(&mut self) {
+        if self.setting.write_kernel().is_ok() {
+            self.marker.set(false);
+        }
+    }
+}
+
+/// The sysctl of the namespace in which the calling thread opens it; it stays that one's.
+struct Setting {
+    file: File,
+    /// The words for the kernel's and the userspace path manager.
+    words: [&'static str; 2],
+}
+
+impl Setting {
+    /// `path_manager` since 6.15, `pm_type` since 5.19.
+    fn open() -> io::Result<Self> {
+        let open = |name: &str| OpenOptions::new().read(true).write(true).open(format!("/proc/sys/net/mptcp/{name}"));
+        match open("path_manager") {
+            Ok(file) => Ok(Setting { file, words: ["kernel", "userspace"] }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Setting { file: open("pm_type")?, words: ["0", "1"] })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_userspace(&self) -> io::Result<bool> {
+        let mut bytes = [0; 32];
+        let length = self.file.read_at(&mut bytes, 0)?;
+        Ok(bytes[..length].trim_ascii() == self.words[1].as_bytes())
+    }
+
+    fn write_kernel(&self) -> io::Result<()> {
+        self.file.write_all_at(self.words[0].as_bytes(), 0)
+    }
+
+    fn write_userspace(&self) -> io::Result<()> {
+        self.file.write_all_at(self.words[1].as_bytes(), 0)
+    }
+}
+
+fn explain(error: &io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => Error::new(ErrorKind::PermissionDenied, OPERATION).with_hint(
+            "control by the application needs CAP_NET_ADMIN here, or sysctl net.mptcp.path_manager=userspace set by root",
+        ),
+        Some(libc::EROFS) => Error::new(ErrorKind::PermissionDenied, OPERATION).with_hint(
+            "/proc/sys is read-only in this container: set sysctl net.mptcp.path_manager=userspace for it from outside",
+        ),
+        Some(libc::ENOENT) => Error::new(ErrorKind::Unsupported, OPERATION)
+            .with_hint("this kernel has no userspace path manager: it needs Linux 5.19"),
+        _ => Error::io(OPERATION, error),
+    }
+}
+
+/// The right to switch in this network namespace, free again when it is dropped or its process dies.
+fn hold_lock() -> Result<UnixDatagram> {
+    let name = SocketAddr::from_abstract_name(LOCK_NAME).map_err(|error| Error::io(OPERATION, &error))?;
+    let end = Instant::now() + LOCK_TIMEOUT;
+    let mut pause = Duration::from_micros(20);
+    loop {
+        match UnixDatagram::bind_addr(&name) {
+            Ok(held) => return Ok(held),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(2));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(Error::os(OPERATION, libc::EBUSY)
+                    .with_hint("a process holds @mptcpapi/path_manager for too long: see `ss -xpa`"));
+            }
+            Err(error) => return Err(Error::io(OPERATION, &error)),
+        }
+    }
+}
+
+/// One byte that outlives a killed process: 1 while a switch is on. Without a place to keep it, a switch that a kill
+/// interrupts is not repaired by the next one; all else works.
+struct Marker(Option<File>);
+
+impl Marker {
+    fn open(namespace: &UnixDatagram) -> Self {
+        let name = format!("path_manager-{:x}", namespace_of(namespace.as_fd()));
+        let open = |directory: PathBuf| {
+            let made = fs::DirBuilder::new().mode(0o700).create(&directory);
+            if made.is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+                return None;
+            }
+            // In a directory of somebody else's, the mark could be forged.
+            let owner = fs::symlink_metadata(&directory).ok().filter(|found| found.is_dir())?.uid();
+            if owner != effective_uid() {
+                return None;
+            }
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+            options.open(directory.join(&name)).ok()
+        };
+        let places = ["/run/mptcpapi".into(), format!("/dev/shm/mptcpapi-{}", effective_uid())];
+        Marker(places.into_iter().find_map(|place| open(PathBuf::from(place))))
+    }
+
+    fn is_set(&self) -> bool {
+        let mut byte = [0];
+        self.0.as_ref().is_some_and(|file| file.read_at(&mut byte, 0).is_ok_and(|length| length == 1) && byte == [1])
+    }
+
+    fn set(&self, on: bool) {
+        if let Some(file) = &self.0 {
+            // Best effort: see above.
+            let _ = file.write_at(&[u8::from(on)], 0);
+        }
+    }
+}

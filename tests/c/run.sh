@@ -1,0 +1,119 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# The C tests, against a staged install found by pkg-config: `make test-c`, or this script from the checkout's top.
+# A test that cannot run here is told; with MPTCPAPI_EXPECT_ALL=1 that is a failure.
+set -eu
+cd "$(dirname "$0")/../.."
+
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+trap 'exit 1' HUP INT TERM
+programs=$stage/programs
+libdir=$stage/usr/local/lib
+mkdir "$programs"
+warnings="-Wall -Wextra -pedantic -Werror"
+failed=0
+skipped=0
+
+say() { printf '%-52s %s\n' "$1" "$2"; }
+
+# ran NAME STATUS: counts the outcome of a test program.
+ran() {
+  case $2 in
+  0) say "$1" ok ;;
+  77) say "$1" SKIPPED; skipped=$((skipped + 1)) ;;
+  *) say "$1" "FAILED ($2)"; failed=$((failed + 1)) ;;
+  esac
+}
+
+# try NAME COMMAND...: runs it quietly, shows what it said where it was not content.
+try() {
+  title=$1
+  shift
+  status=0
+  "$@" >"$stage/output" 2>&1 || status=$?
+  [ $status -eq 0 ] || cat "$stage/output"
+  ran "$title" $status
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+in_lab() { tests/lab/lab run --endpoints --peer -- timeout 120 "$@"; }
+valgrind="valgrind -q --leak-check=full --error-exitcode=9"
+# The programs find the staged library as an installed one would be found.
+dynamic() { in_lab env LD_LIBRARY_PATH="$libdir" "$@"; }
+
+"${MAKE:-make}" --no-print-directory -f capi/build.mk install DESTDIR="$stage" PREFIX=/usr/local >"$stage/output" 2>&1 ||
+  { cat "$stage/output"; exit 1; }
+export PKG_CONFIG_PATH="$libdir/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$stage"
+cflags=$(pkg-config --cflags mptcpapi)
+libs=$(pkg-config --libs mptcpapi)
+static_libs="$libdir/libmptcpapi.a $(pkg-config --static --libs-only-l mptcpapi | sed 's/-lmptcpapi//')"
+
+header_compiles() {
+  for source in header_alone header_with_kernel; do
+    for language in c99 c11 c17; do
+      try "$source.c as $language ($1)" "$1" -std=$language $warnings $cflags -c tests/c/$source.c -o "$stage/object"
+    done
+    for language in c++11 c++17; do
+      try "$source.c as $language ($2)" "$2" -std=$language $warnings $cflags -c -x c++ tests/c/$source.c -o "$stage/object"
+    done
+  done
+}
+
+for pair in gcc:g++ clang:clang++; do
+  if have ${pair%:*} && have ${pair#*:}; then
+    header_compiles ${pair%:*} ${pair#*:}
+  else
+    ran "header with $pair" 77
+  fi
+done
+
+size_of_stripped_library() {
+  strip -o "$stage/stripped" "$libdir/libmptcpapi.so"
+  size=$(stat -c %s "$stage/stripped")
+  echo "$size bytes"
+  [ "$size" -le 400000 ]
+}
+try "stripped library of at most 400 kB" size_of_stripped_library
+version_of_package() { [ "$(pkg-config --modversion mptcpapi)" = "$(sed -n 's/#define MPTCPAPI_VERSION "\(.*\)"/\1/p' include/mptcpapi.h)" ]; }
+try "the package has the header's version" version_of_package
+
+# build NAME SUFFIX FLAGS...: one test program. As C11 for _Alignas.
+build() {
+  source=tests/c/$1.c program=$programs/$1$2
+  shift 2
+  cc -std=c11 -D_GNU_SOURCE -g -O1 -pthread $warnings $cflags "$source" -o "$program" "$@"
+}
+
+for name in arguments descriptors concurrency two_subflows switched_off; do
+  build $name "" $libs
+  try "$name" dynamic "$programs/$name"
+  build $name -static -static $static_libs
+  try "$name, static" in_lab "$programs/$name-static"
+  build $name -asan -fsanitize=address,undefined -fno-sanitize-recover=all $static_libs
+  try "$name, address and undefined behaviour sanitizer" in_lab "$programs/$name-asan"
+  if have valgrind; then
+    # Valgrind does not know that MPTCP_FULL_INFO fills two arrays: what is undefined is told without that option only.
+    try "$name, valgrind" dynamic $valgrind --undef-value-errors=no "$programs/$name"
+    try "$name, valgrind, without FULL_INFO" dynamic tests/lab/without full-info -- $valgrind "$programs/$name"
+  else
+    ran "$name, valgrind" 77
+  fi
+done
+
+# The example, as its first line says. Both paths must be seen.
+example_shows_both_paths() {
+  in_lab sh -c "LD_LIBRARY_PATH=$libdir exec $1 \$LAB_SERVER_1 \$LAB_PORT" >"$stage/table" 2>&1 || { cat "$stage/table"; return 1; }
+  cat "$stage/table"
+  grep -q 'mptcp, 2 subflows' "$stage/table" && grep -q '10\.77\.1\.1 ' "$stage/table" && grep -q '10\.77\.2\.1 ' "$stage/table"
+}
+cc $warnings -std=c99 -D_DEFAULT_SOURCE examples/c/subflows.c -o "$programs/example" $cflags $libs
+try "example" example_shows_both_paths "$programs/example"
+cc $warnings -std=c99 -D_DEFAULT_SOURCE examples/c/subflows.c -o "$programs/example-static" $cflags $static_libs
+try "example, library linked in" example_shows_both_paths "$programs/example-static"
+not_linked_dynamically() { ! ldd "$1" | grep mptcpapi; }
+try "example, library linked in: needs no .so" not_linked_dynamically "$programs/example-static"
+
+echo "C tests: $failed failed, $skipped skipped"
+[ $failed -eq 0 ] || exit 1
+[ $skipped -eq 0 ] || [ "${MPTCPAPI_EXPECT_ALL:-0}" != 1 ] || exit 1

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""The conformance command in Python; the contract is in tests/conformance/README.md."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mptcpapi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FAMILIES = {"4": socket.AF_INET, "6": socket.AF_INET6}
+SECONDS = 5
+
+slots: dict[str, Any] = {}
+
+
+def connection(slot: str) -> mptcpapi.Connection:
+    return mptcpapi.Connection(slots[slot])
+
+
+def put(slot: str, thing: Any) -> None:
+    """The slot names this from now on."""
+    with contextlib.suppress(KeyError):
+        slots[slot].close()
+    slots[slot] = thing
+
+
+def features() -> dict[str, Any]:
+    return {**mptcpapi.features().as_dict(), "hint": bool(mptcpapi.features().hint)}
+
+
+def connect(slot: str, host: str, port: str) -> None:
+    put(slot, mptcpapi.create_connection((host, int(port)), timeout=SECONDS))
+
+
+def begin(slot: str, host: str, port: str) -> None:
+    sock = mptcpapi.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        sock.connect((host, int(port)))
+    put(slot, sock)
+
+
+def listen(slot: str, host: str, port: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    put(slot, mptcpapi.create_server((host, int(port)), family=family))
+    return int(slots[slot].getsockname()[1])
+
+
+def accept(slot: str, other: str) -> None:
+    put(other, slots[slot].accept()[0])
+
+
+def receive(slot: str, count: str) -> str:
+    data = b""
+    while len(data) < int(count) and (more := slots[slot].recv(int(count) - len(data))):
+        data += more
+    return data.decode()
+
+
+def make(slot: str, kind: str) -> None:
+    makers: dict[str, Callable[[], Any]] = {
+        "file": Path("/dev/null").open,
+        "udp": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+        "unix": lambda: socket.socketpair()[0],
+        "tcp": socket.socket,
+    }
+    put(slot, makers[kind]())
+
+
+def listing(slot: str, detail: bool) -> list[dict[str, Any]]:
+    return [
+        {**subflow.as_dict(), "local": str(subflow.local), "remote": str(subflow.remote)}
+        for subflow in connection(slot).subflows(detail=detail)
+    ]
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "version": lambda: mptcpapi.__version__,
+    "features": features,
+    "connect": connect,
+    "socket": lambda slot, family: put(slot, mptcpapi.socket(FAMILIES[family])),
+    "begin": begin,
+    "listen": listen,
+    "accept": accept,
+    "send": lambda slot, text: slots[slot].sendall(text.encode()),
+    "recv": receive,
+    "sendzeros": lambda slot, count: slots[slot].sendall(bytes(int(count))),
+    "shutdown": lambda slot: slots[slot].shutdown(socket.SHUT_WR),
+    "close": lambda slot: slots[slot].close(),
+    "make": make,
+    "status": lambda slot: connection(slot).status,
+    "info": lambda slot: connection(slot).info().as_dict(),
+    "subflows": lambda slot: listing(slot, detail=False),
+    "detail": lambda slot: listing(slot, detail=True),
+}
+
+
+def answer(line: str) -> dict[str, Any]:
+    name, *words = line.split()
+    if name not in COMMANDS:
+        return {"error": {"kind": "Usage", "errno": None, "subflow": None, "operation": name, "hint": False}}
+    try:
+        return {"ok": COMMANDS[name](*words)}
+    except OSError as error:
+        kind = type(error).__name__ if isinstance(error, mptcpapi.MptcpError) else "Os"
+        return {
+            "error": {
+                "kind": kind,
+                "errno": error.errno,
+                "subflow": getattr(error, "subflow", None),
+                "operation": getattr(error, "operation", name),
+                "hint": bool(getattr(error, "hint", "")),
+            }
+        }
+
+
+def main() -> None:
+    for line in sys.stdin:
+        print(json.dumps(answer(line)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
