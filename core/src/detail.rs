@@ -104,8 +104,10 @@ fn ask(socket: &mut NetlinkSocket, batch: &Batch, mut answer: impl FnMut(usize, 
                     Some(Outcome { errno: 0 | libc::ENOENT, .. }) => {}
                     Some(Outcome { errno, .. }) => return Err(io::Error::from_raw_os_error(errno)),
                     None if message.kind == SOCK_DIAG_BY_FAMILY => {
-                        // Where the subflow is gone, the kernel may answer with the listening socket of its port.
-                        let same = |found: &DiagSocket| found.local == *local && found.remote == *remote;
+                        // Where the subflow is gone, the kernel may answer with the listening socket of its port, or
+                        // with what is left of it in TIME_WAIT, which is no subflow any more.
+                        let same =
+                            |found: &DiagSocket| found.is_subflow && found.local == *local && found.remote == *remote;
                         if let Some(found) = diag::parse(message.payload, false).filter(same) {
                             answer(index, &found);
                         }

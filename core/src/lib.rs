@@ -33,11 +33,14 @@ mod features;
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod fuzzing;
+mod hub;
 mod info;
+mod monitor;
 mod name;
 mod namespace;
 mod older;
 mod open;
+mod path_watch;
 mod pm;
 mod privilege;
 mod socket;
@@ -51,9 +54,11 @@ pub use endpoints::{Endpoint, PathManagerSettings, path_manager_settings};
 pub use error::{Error, ErrorKind, Result};
 pub use features::Features;
 pub use info::{Info, PathManager, Status};
+pub use monitor::{Event, EventKind, EventSource, Monitor};
 pub use name::Name;
 pub use namespace::{NamespaceConnection, namespace_connections};
 pub use open::{LocalAddress, OpenSubflow};
+pub use path_watch::{PathEvent, PathEventKind, PathWatch, PathWatchOptions};
 pub use socket::{Control, NewSocket, SocketOptions, connect, listen};
 pub use socket2;
 pub use subflow::{Subflow, TcpState};

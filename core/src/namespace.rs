@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use crate::codec::diag::{self, DiagSocket};
 use crate::codec::netlink as codec;
-use crate::codec::uapi::{INFO_FLAG_FALLBACK, MptcpInfo, SOCK_DIAG_BY_FAMILY};
+use crate::codec::uapi::{INFO_FLAG_FALLBACK, SOCK_DIAG_BY_FAMILY};
 use crate::error::{Error, Result};
 use crate::subflow::{Subflow, TcpState};
 use crate::sys::interface;
@@ -23,7 +23,7 @@ pub struct NamespaceConnection {
     pub remote: SocketAddr,
     /// The state of the connection itself.
     pub state: TcpState,
-    /// The local token; 0 after fall-back.
+    /// The local token; of no use after fall-back.
     pub token: u32,
     /// The connection speaks plain TCP.
     pub fallback: bool,
@@ -82,7 +82,7 @@ fn positions(all: &[NamespaceConnection], key: fn(&NamespaceConnection) -> u32) 
 }
 
 fn connection(found: &DiagSocket) -> NamespaceConnection {
-    let info = found.mptcp_info.unwrap_or(MptcpInfo::default());
+    let info = found.mptcp_info.unwrap_or_default();
     NamespaceConnection {
         local: found.local,
         remote: found.remote,

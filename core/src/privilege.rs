@@ -70,7 +70,7 @@ impl Provider for Direct {
         socket.done();
         let mut events = NetlinkSocket::open_for(libc::NETLINK_GENERIC, fd)?;
         events.family = Some(family);
-        events.join(family.events)?;
+        events.join(&[family.events])?;
         Ok(events)
     }
 

@@ -58,6 +58,7 @@ impl TcpState {
     /// True of a subflow that is established and that this side has not closed. The kernel lists more: dead ones, those
     /// on their way, those that wait for the last words of their peer, and a listening socket as if it were a subflow.
     /// The end of the connection's stream does not change the state of its subflows.
+    #[inline]
     pub const fn is_live(self) -> bool {
         matches!(self, TcpState::ESTABLISHED | TcpState::CLOSE_WAIT)
     }
@@ -114,6 +115,8 @@ pub struct Subflow {
     pub initial: bool,
     /// Segments received, the SYN/ACK included: how an open tells that the peer has confirmed the join.
     pub(crate) segments_in: u32,
+    /// Milliseconds since data last came: how a download is seen to stall.
+    pub(crate) last_data_received_ms: u32,
 
     /// This side asked the peer to use the subflow as a backup only.
     pub backup: Option<bool>,
@@ -137,7 +140,7 @@ pub struct Subflow {
 pub(crate) const INITIAL_ID: u32 = 1;
 
 impl Subflow {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn from_tcp_info(id: u32, local: SocketAddr, remote: SocketAddr, tcp: &TcpInfo) -> Self {
         Subflow {
             id,
@@ -158,6 +161,7 @@ impl Subflow {
             last_ack_ms: tcp.last_ack_recv,
             initial: id == INITIAL_ID,
             segments_in: tcp.segs_in,
+            last_data_received_ms: tcp.last_data_recv,
             backup: None,
             backup_by_peer: None,
             local_id: None,

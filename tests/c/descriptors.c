@@ -126,9 +126,6 @@ static void flags_of_new_sockets(void) {
   EQUAL(fcntl(nonblocking, F_GETFD), FD_CLOEXEC);
   EQUAL(fcntl(blocking, F_GETFL) & O_NONBLOCK, 0);
   EQUAL(fcntl(nonblocking, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
-  EQUAL(mptcpapi_socket_e(AF_INET, MPTCPAPI_CONTROL_APP, &error), -ENOSYS);
-  EQUAL(error.kind, MPTCPAPI_ERROR_UNSUPPORTED);
-  CHECK(error.hint[0]);
   close(blocking);
   close(nonblocking);
 }

@@ -3,10 +3,10 @@
 
 #include "test.h"
 
-static int connect_to_peer(const char *host, int port) {
+static int connect_to_peer(const char *host, int port, int flags) {
   struct sockaddr_in address = ipv4(host, port);
   char byte;
-  int fd = mptcpapi_socket(AF_INET, 0);
+  int fd = mptcpapi_socket(AF_INET, flags);
   CHECK(fd >= 0);
   CHECK(connect(fd, (struct sockaddr *)&address, sizeof address) == 0);
   CHECK(write(fd, "echo\n1234", 9) == 9);
@@ -93,6 +93,16 @@ static void listings(int fd) {
   CHECK(all_are(&first[1], sizeof first[1], POISON));
 }
 
+/* In the lab the tests have the privilege. The connection has the path manager that was asked for, the next one again
+   that of the network namespace (which info sees). */
+static void control_by_the_application(const char *host, int port) {
+  SIZED(struct mptcpapi_info, info);
+  int fd = connect_to_peer(host, port, MPTCPAPI_CONTROL_APP);
+  EQUAL(mptcpapi_info(fd, &info), 0);
+  EQUAL(info.path_manager, MPTCPAPI_PATH_MANAGER_USERSPACE);
+  close(fd);
+}
+
 static void info(int fd) {
   SIZED(struct mptcpapi_info, info);
   SIZED(struct mptcpapi_error, error);
@@ -113,7 +123,8 @@ int main(void) {
   int fd;
   if (!server || !port)
     return skip("needs the lab with a peer and endpoints");
-  fd = connect_to_peer(server, atoi(port));
+  control_by_the_application(server, atoi(port));
+  fd = connect_to_peer(server, atoi(port), 0);
   EQUAL(wait_for(fd, 2), 2);
   listings(fd);
   info(fd);

@@ -9,7 +9,7 @@ const AF_INET: u16 = libc::AF_INET as u16;
 const AF_INET6: u16 = libc::AF_INET6 as u16;
 
 /// A `sockaddr_in` or `sockaddr_in6`; None for other families and cut bytes.
-#[inline]
+#[inline(always)]
 pub(crate) fn sockaddr(bytes: &[u8]) -> Option<SocketAddr> {
     let family = u16::from_ne_bytes(*bytes.first_chunk()?);
     let port = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);

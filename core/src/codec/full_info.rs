@@ -3,8 +3,6 @@
 
 use std::net::SocketAddr;
 
-use zerocopy::FromBytes;
-
 use super::uapi::{FullInfoHeader, MptcpInfo, SUBFLOW_ADDRS_REMOTE, SUBFLOW_INFO_ADDRS, SUBFLOW_INFO_SIZE, TcpInfo};
 use super::{Elements, read_prefix, sockaddr, u32_of};
 use crate::subflow::{Subflow, TcpState};
@@ -35,26 +33,35 @@ impl<'a> FullInfo<'a> {
 
     /// Every entry, dead ones too, oldest first.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Subflow> + use<'a> {
-        self.pairs().filter_map(|(info, tcp)| {
-            let mut found = None;
-            decode(info, tcp, |subflow| found = Some(subflow));
-            found
-        })
+        self.subflow_info.iter().zip(self.tcp_info.iter()).filter_map(|(info, tcp)| entry(info, tcp))
     }
 
     /// Hands the live subflows to `visit`, oldest first.
+    ///
+    /// All of it is inlined into the visitor, so that a subflow is written once, where it is wanted: copying it takes
+    /// longer than decoding it.
     #[inline]
     pub(crate) fn visit_live(&self, mut visit: impl FnMut(Subflow)) {
-        for (info, tcp) in self.pairs() {
-            if tcp.first().is_some_and(|&state| TcpState(state).is_live()) {
-                decode(info, tcp, &mut visit);
+        let Some((subflow_info, tcp_info)) = self.as_expected() else { return self.visit_live_of_others(&mut visit) };
+        for (info, tcp) in subflow_info.iter().zip(tcp_info) {
+            if TcpState(tcp.state).is_live() {
+                if let Some((id, local, remote)) = identity(info) {
+                    visit(Subflow::from_tcp_info(id, local, remote, tcp));
+                }
             }
         }
     }
 
+    /// The elements without a need to check each: where they have the sizes that were asked for.
     #[inline]
-    fn pairs(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        self.subflow_info.iter().zip(self.tcp_info.iter())
+    fn as_expected(&self) -> Option<(&'a [[u8; SUBFLOW_INFO_SIZE]], &'a [TcpInfo])> {
+        Some((self.subflow_info.as_array_of()?, self.tcp_info.as_array_of()?))
+    }
+
+    /// Elements of an older kernel.
+    #[cold]
+    fn visit_live_of_others(&self, visit: &mut dyn FnMut(Subflow)) {
+        self.entries().filter(|subflow| subflow.state.is_live()).for_each(visit);
     }
 
     /// The TCP states of all entries; all there is when no subflow_info was asked for.
@@ -63,29 +70,19 @@ impl<'a> FullInfo<'a> {
     }
 }
 
-/// Hands over what the bytes say, if they are not cut. A call and not an answer, as an answer is copied once more.
-#[inline]
-fn decode(info: &[u8], tcp: &[u8], visit: impl FnOnce(Subflow)) {
-    let Some((id, local, remote)) = identity(info) else { return };
-    if let Ok((tcp, _)) = TcpInfo::ref_from_prefix(tcp) {
-        visit(Subflow::from_tcp_info(id, local, remote, tcp));
-    } else {
-        visit(Subflow::from_tcp_info(id, local, remote, &read_prefix(tcp)));
-    }
+fn entry(info: &[u8], tcp: &[u8]) -> Option<Subflow> {
+    let (id, local, remote) = identity(info.get(..SUBFLOW_INFO_SIZE).unwrap_or(info))?;
+    Some(Subflow::from_tcp_info(id, local, remote, &read_prefix(tcp)))
 }
 
-#[inline]
+/// The id and the addresses.
+#[inline(always)]
 fn identity(info: &[u8]) -> Option<(u32, SocketAddr, SocketAddr)> {
-    let id = u32_of(info)?;
-    let (local, remote) = match info.first_chunk::<SUBFLOW_INFO_SIZE>() {
-        // A length that the compiler knows: the checks of the decoder go away.
-        Some(whole) => addresses(&whole[SUBFLOW_INFO_ADDRS..])?,
-        None => addresses(info.get(SUBFLOW_INFO_ADDRS..)?)?,
-    };
-    Some((id, local, remote))
+    let (local, remote) = addresses(info.get(SUBFLOW_INFO_ADDRS..)?)?;
+    Some((u32_of(info)?, local, remote))
 }
 
-#[inline]
+#[inline(always)]
 fn addresses(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     Some((sockaddr(bytes)?, sockaddr(bytes.get(SUBFLOW_ADDRS_REMOTE..)?)?))
 }

@@ -11,6 +11,7 @@ pub(crate) mod diag;
 pub(crate) mod full_info;
 pub(crate) mod netlink;
 pub(crate) mod pm;
+pub(crate) mod route;
 pub(crate) mod subflow_data;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,16 @@ impl<'a> Elements<'a> {
 
     pub(crate) fn len(&self) -> usize {
         self.count
+    }
+
+    /// The elements as what they are, where their size is that of T and their place fits.
+    #[inline]
+    pub(crate) fn as_array_of<T: FromBytes + Immutable>(&self) -> Option<&'a [T]> {
+        if self.size != size_of::<T>() {
+            return None;
+        }
+        let (array, _) = <[T]>::ref_from_prefix_with_elems(self.bytes, self.count).ok()?;
+        Some(array)
     }
 
     #[inline]

@@ -6,12 +6,21 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::netlink::Pool;
+use crate::hub::Hubs;
 
-static CURRENT: AtomicPtr<Pool> = AtomicPtr::new(null_mut());
+/// What the threads of one process share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) pool: Pool,
+    pub(crate) hubs: Hubs,
+}
+
+static CURRENT: AtomicPtr<Shared> = AtomicPtr::new(null_mut());
 /// The parent's, in a child: never looked at, but what a static points to is no leak to valgrind and the sanitizers.
-static FORGOTTEN: AtomicPtr<Pool> = AtomicPtr::new(null_mut());
+#[used]
+static FORGOTTEN: AtomicPtr<Shared> = AtomicPtr::new(null_mut());
 
-/// The child starts with nothing. The parent's pool is forgotten, not dropped: one of its locks may have been held by
+/// The child starts with nothing. What the parent had is forgotten, not dropped: one of its locks may have been held by
 /// a thread that does not exist here.
 extern "C" fn forget_in_child() {
     let parents = CURRENT.swap(null_mut(), Ordering::AcqRel);
@@ -21,7 +30,7 @@ extern "C" fn forget_in_child() {
 }
 
 /// This process's netlink sockets. Costs no system call.
-pub(crate) fn per_process() -> &'static Pool {
+pub(crate) fn per_process() -> &'static Shared {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {
         // SAFETY: the handler only stores to atomics, which is allowed between fork and exec.
@@ -29,7 +38,7 @@ pub(crate) fn per_process() -> &'static Pool {
     });
     let mut current = CURRENT.load(Ordering::Acquire);
     if current.is_null() {
-        let fresh = Box::into_raw(Box::<Pool>::default());
+        let fresh = Box::into_raw(Box::<Shared>::default());
         current = match CURRENT.compare_exchange(null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,
             Err(winner) => {

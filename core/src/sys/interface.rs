@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::net::IpAddr;
 
+use super::check;
 use crate::name::Name;
 
 /// The name of an interface; None for number 0 and for one that is gone.
@@ -53,36 +54,37 @@ pub(crate) fn index(name: &str) -> Option<u32> {
 
 /// The first address of an interface in one family; link-local ones only where there is no other.
 pub(crate) fn address(name: &str, ipv4: bool) -> Option<IpAddr> {
+    let index = index(name)?;
+    let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    let all = addresses().ok()?;
+    let of_interface = all.iter().filter(|(ip, other)| *other == index && ip.is_ipv4() == ipv4).map(|(ip, _)| *ip);
+    of_interface.clone().find(|ip| !link_local(ip)).or_else(|| of_interface.into_iter().next())
+}
+
+/// Every address of the namespace, with the number of its interface.
+pub(crate) fn addresses() -> io::Result<Vec<(IpAddr, u32)>> {
     let mut list = std::ptr::null_mut();
     // SAFETY: the kernel's answer is put behind `list`; nothing else is touched.
-    if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
-        return None;
-    }
-    let mut found: Option<IpAddr> = None;
+    check(unsafe { libc::getifaddrs(&raw mut list) }.into())?;
+    let mut found = Vec::new();
     let mut entry = list;
     while !entry.is_null() {
         // SAFETY: `entry` walks the list that getifaddrs made, which is freed only below.
         let this = unsafe { &*entry };
         entry = this.ifa_next;
-        // SAFETY: every entry has a NUL-terminated name.
-        if unsafe { CStr::from_ptr(this.ifa_name) }.to_bytes() != name.as_bytes() || this.ifa_addr.is_null() {
+        if this.ifa_addr.is_null() {
             continue;
         }
-        // SAFETY: an address is at least a sockaddr; a sockaddr_in6 where its family says so.
-        let address = unsafe { ip_address(this.ifa_addr) };
-        match address {
-            Some(ip) if ip.is_ipv4() != ipv4 => {}
-            Some(IpAddr::V6(ip)) if ip.is_unicast_link_local() => found = found.or(Some(ip.into())),
-            Some(ip) => {
-                found = Some(ip);
-                break;
-            }
-            None => {}
-        }
+        // SAFETY: a socket address is as long as its family says.
+        let Some(ip) = (unsafe { ip_address(this.ifa_addr) }) else { continue };
+        // SAFETY: every entry has a NUL-terminated name.
+        let name = unsafe { CStr::from_ptr(this.ifa_name) };
+        // SAFETY: a NUL-terminated string that outlives the call.
+        found.push((ip, unsafe { libc::if_nametoindex(name.as_ptr()) }));
     }
     // SAFETY: the list came from getifaddrs and is freed once.
     unsafe { libc::freeifaddrs(list) };
-    found
+    Ok(found)
 }
 
 /// # Safety

@@ -2,8 +2,9 @@
 //! The system calls. The only module of this crate that may say `unsafe`.
 #![allow(unsafe_code)]
 
+pub(crate) mod epoll;
 pub(crate) mod fd;
-mod fork;
+pub(crate) mod fork;
 pub(crate) mod interface;
 pub(crate) mod netlink;
 pub(crate) mod sockopt;

@@ -71,6 +71,14 @@ impl NetlinkSocket {
         Ok(&buffer[..length])
     }
 
+    /// One datagram of any size that is there now; WouldBlock where there is none.
+    pub(crate) fn receive_now<'a>(&mut self, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+        match wait_readable(&[self.as_fd()], Some(Duration::ZERO))? {
+            Some(_) => self.receive(buffer),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
     /// Up to `count` datagrams that are there now; WouldBlock where there is none. The answers to a request are there
     /// when `send` returns: the kernel works inside that call.
     pub(crate) fn receive_batch(&mut self, count: usize) -> io::Result<impl Iterator<Item = &[u8]>> {
@@ -103,10 +111,10 @@ impl NetlinkSocket {
             .map(|(reply, message)| &reply[..(message.msg_len as usize).min(REPLY_SIZE)]))
     }
 
-    /// Joins a multicast group.
-    pub(crate) fn join(&self, group: u32) -> io::Result<()> {
+    /// Joins multicast groups: once, and before anything is sent.
+    pub(crate) fn join(&self, groups: &[u32]) -> io::Result<()> {
         self.bind()?;
-        self.set_option(libc::NETLINK_ADD_MEMBERSHIP, group as libc::c_int)
+        groups.iter().try_for_each(|&group| self.set_option(libc::NETLINK_ADD_MEMBERSHIP, group as libc::c_int))
     }
 
     /// Gives the socket an address of its own, as the first send would: without one it receives no multicast.
@@ -178,7 +186,7 @@ pub(crate) struct Lent {
 /// A new one can only be made by a thread that is in that namespace: else EXDEV.
 pub(crate) fn lend(protocol: i32, fd: BorrowedFd<'_>) -> io::Result<Lent> {
     let namespace = namespace_of(fd);
-    let mut idle = lock(&per_process().0);
+    let mut idle = lock(&per_process().pool.0);
     let found = idle.iter().rposition(|idle| idle.namespace == namespace && idle.protocol == protocol);
     if let Some(position) = found {
         let socket = Some(idle.swap_remove(position).socket);
@@ -193,7 +201,7 @@ impl Lent {
     /// socket is closed: nobody else shall read what was meant for another.
     pub(crate) fn done(mut self) {
         let Some(socket) = self.socket.take() else { return };
-        let mut idle = lock(&per_process().0);
+        let mut idle = lock(&per_process().pool.0);
         if idle.len() >= IDLE_MAX {
             idle.remove(0);
         }

@@ -10,7 +10,10 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use mptcpapi::socket2::{Domain, SockRef, Socket, Type};
-use mptcpapi::{Connection, Control, Error, Features, OpenSubflow, SocketOptions, Subflow, borrow_fd};
+use mptcpapi::{
+    Connection, Control, Error, Event, Features, Monitor, OpenSubflow, PathEvent, PathWatch, PathWatchOptions,
+    SocketOptions, Subflow, borrow_fd,
+};
 use serde_json::{Value, json};
 
 /// A failure: of the library, or of a system call around it.
@@ -61,7 +64,7 @@ enum Slot {
 }
 
 #[derive(Default)]
-struct Slots(HashMap<u32, Slot>);
+struct Slots(HashMap<u32, Slot>, HashMap<u32, Monitor>, HashMap<u32, PathWatch>);
 
 impl Slots {
     fn put(&mut self, slot: u32, fd: impl Into<OwnedFd>) -> Answer {
@@ -75,6 +78,10 @@ impl Slots {
             Some(Slot::Closed(number)) => Ok(borrow_fd(*number)?),
             None => Err(Failure::Usage(format!("slot {slot} is empty"))),
         }
+    }
+
+    fn monitor(&self, slot: u32) -> Result<&Monitor, Failure> {
+        self.1.get(&slot).ok_or_else(|| Failure::Usage(format!("slot {slot} has no monitor")))
     }
 
     /// The socket of a slot, as socket2 sees it, for sending and receiving.
@@ -241,8 +248,65 @@ fn answer(slots: &mut Slots, words: &[&str]) -> Answer {
         }
         "announce" => Ok(json!(Connection::new(&slots.fd(slot()?)?)?.announce(number(words, 2)?)?)),
         "withdraw" => done(Connection::new(&slots.fd(slot()?)?)?.withdraw(number(words, 2)?)),
+        "monitor" => {
+            let monitor = Connection::new(&slots.fd(slot()?)?)?.monitor()?;
+            slots.1.insert(slot()?, monitor);
+            Ok(Value::Null)
+        }
+        "monitoradd" => {
+            let token = slots.monitor(slot()?)?.add(&Connection::new(&slots.fd(number(words, 2)?)?)?)?;
+            Ok(json!(token))
+        }
+        "monitorremove" => {
+            slots.monitor(slot()?)?.remove(number(words, 2)?);
+            Ok(Value::Null)
+        }
+        "source" => Ok(json!(slots.monitor(slot()?)?.source().name())),
+        "event" => {
+            let timeout = Duration::from_millis(number(words, 2)?);
+            Ok(slots.monitor(slot()?)?.next(timeout)?.map_or(Value::Null, |told| event(&told)))
+        }
+        "abandon" => done(Connection::new(&slots.fd(slot()?)?)?.abandon_subflow(number(words, 2)?)),
+        "pathwatch" => {
+            let options = PathWatchOptions::new()
+                .stall(Duration::from_millis(number(words, 2)?))
+                .expect_data(number::<u8>(words, 3)? != 0);
+            let watch = Connection::new(&slots.fd(slot()?)?)?.path_watch(options)?;
+            slots.2.insert(slot()?, watch);
+            Ok(Value::Null)
+        }
+        "pathevent" => {
+            let timeout = Duration::from_millis(number(words, 2)?);
+            let watch = slots.2.get(&slot()?).ok_or_else(|| Failure::Usage(words.join(" ")))?;
+            Ok(watch.next(timeout)?.map_or(Value::Null, |told| path_event(&told)))
+        }
         other => Err(Failure::Usage(other.into())),
     }
+}
+
+fn path_event(event: &PathEvent) -> Value {
+    json!({
+        "kind": event.kind.name(),
+        "subflow": event.subflow,
+        "local": event.local.map(|ip| ip.to_string()),
+        "interface": event.interface.as_deref(),
+    })
+}
+
+fn event(event: &Event) -> Value {
+    json!({
+        "kind": event.kind.name(),
+        "token": event.token,
+        "subflow": event.subflow,
+        "local": event.local.map(|address| address.to_string()),
+        "remote": event.remote.map(|address| address.to_string()),
+        "errno": event.errno,
+        "reset_reason": event.reset_reason,
+        "address_id": event.address_id,
+        "backup": event.backup,
+        "last": event.last.as_ref().map(subflow),
+        "polled": event.polled,
+    })
 }
 
 fn done(result: mptcpapi::Result<()>) -> Answer {

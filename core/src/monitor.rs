@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The events of connections, pollable and never silently lost.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::codec::pm::PmEvent;
+use crate::codec::uapi::pm;
+use crate::connection::{Connection, Snapshot};
+use crate::control::refused;
+use crate::error::{Error, ErrorKind, Result};
+use crate::hub::{Hub, Inbox, Received};
+use crate::subflow::Subflow;
+use crate::sys::epoll::{Epoll, Timer};
+use crate::sys::fd::borrow_fd;
+use crate::sys::netlink::lock;
+use crate::table::{Change, Known};
+
+const OPERATION: &str = "monitor";
+/// How often listings are compared where there is no netlink to tell of changes.
+const POLL_EVERY: Duration = Duration::from_millis(100);
+/// The kernel tells nobody that a connection falls back in its midst: so many connections are looked at, so often.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const SWEEP_AT_MOST: usize = 64;
+
+/// What has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// Data has flowed: the connection can be joined now.
+    Established,
+    /// A subflow has come.
+    SubflowEstablished,
+    /// A subflow has gone.
+    SubflowClosed,
+    /// The peer wants a subflow to be a backup, or not any more.
+    PriorityChanged,
+    /// The peer offers an address.
+    AddressAnnounced,
+    /// The peer takes an address back.
+    AddressRemoved,
+    /// The connection speaks plain TCP from now on; no more events come of it.
+    Fallback,
+    /// The connection is over; no more events come of it.
+    Closed,
+    /// Events were lost, because they came faster than they were read. What had changed has been found out by a new
+    /// listing and was told as ordinary events before this one.
+    Resynced,
+}
+
+impl EventKind {
+    /// The word used in every language: `subflow_established` and so on.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EventKind::Established => "established",
+            EventKind::SubflowEstablished => "subflow_established",
+            EventKind::SubflowClosed => "subflow_closed",
+            EventKind::PriorityChanged => "priority_changed",
+            EventKind::AddressAnnounced => "address_announced",
+            EventKind::AddressRemoved => "address_removed",
+            EventKind::Fallback => "fallback",
+            EventKind::Closed => "closed",
+            EventKind::Resynced => "resynced",
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One event of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// What has happened.
+    pub kind: EventKind,
+    /// The local token of the connection: tells several watched ones apart.
+    pub token: u32,
+    /// The subflow's id. None for events of no subflow, and of one that came and went before it could be listed.
+    pub subflow: Option<u32>,
+    /// The subflow's local address.
+    pub local: Option<SocketAddr>,
+    /// The subflow's remote address; the announced address.
+    pub remote: Option<SocketAddr>,
+    /// Why a subflow closed: an errno, as ECONNABORTED (closed here) or ECONNRESET (by the peer); 0 where unknown.
+    pub errno: i32,
+    /// The reason of the peer's reset (RFC 8684 section 3.6).
+    pub reset_reason: Option<u32>,
+    /// The peer's address id, of announcements.
+    pub address_id: Option<u8>,
+    /// What the peer asked for, of `PriorityChanged`.
+    pub backup: Option<bool>,
+    /// The last statistics that were seen of a closed subflow.
+    pub last: Option<Subflow>,
+    /// Found by comparing two listings, not told by the kernel: the time is that of the second one.
+    pub polled: bool,
+}
+
+/// Where a monitor's events come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventSource {
+    /// The kernel tells of each change (generic netlink `mptcp_pm_events`; `CAP_NET_ADMIN`).
+    Netlink,
+    /// Listings are compared ten times a second: what comes and goes in between is not seen, reasons are unknown.
+    Polling,
+}
+
+impl EventSource {
+    /// The word used in every language: `netlink`, `polling`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EventSource::Netlink => "netlink",
+            EventSource::Polling => "polling",
+        }
+    }
+}
+
+/// The events of one or several connections.
+///
+/// It owns what it needs and borrows no connection: neither does it keep one open. `as_fd` is readable when there may be
+/// an event; it may also wake without cause. It can be used from several threads; each event goes to one of them.
+///
+/// All monitors of a process and namespace share one netlink socket. To watch thousands of connections, add them to one
+/// monitor: with a monitor each, every event wakes all of them.
+pub struct Monitor {
+    inbox: Arc<Inbox>,
+    hub: Option<Arc<Hub>>,
+    epoll: Epoll,
+    timer: Timer,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    watched: HashMap<u32, Watched>,
+    /// Tokens in the order in which they are looked at for a fall-back.
+    sweep: VecDeque<u32>,
+    ready: VecDeque<Event>,
+    /// Counts the times that events were taken in.
+    batch: u64,
+}
+
+struct Watched {
+    /// The caller's number: borrowed for the length of a listing, which must show the right token.
+    fd: RawFd,
+    known: Known,
+    /// The batch in which it was listed last: that listing is younger than all events of the batch.
+    listed_in: u64,
+}
+
+impl Connection<'_> {
+    /// The events of this connection from now on. It must be connected, or connecting; its descriptor is remembered by
+    /// number only, for listings, and not kept open.
+    ///
+    /// With `CAP_NET_ADMIN` in the network namespace the kernel tells; without it, listings are compared: see
+    /// [`Monitor::source`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotReady`], [`ErrorKind::NotMptcp`], [`ErrorKind::FellBack`].
+    pub fn monitor(&self) -> Result<Monitor> {
+        let snapshot = self.snapshot(OPERATION)?;
+        let monitor = Monitor::in_namespace_of(self, &snapshot)?;
+        monitor.watch(self, &snapshot)?;
+        Ok(monitor)
+    }
+}
+
+impl Monitor {
+    fn in_namespace_of(connection: &Connection<'_>, snapshot: &Snapshot) -> Result<Self> {
+        let io_error = |error: io::Error| Error::io(OPERATION, &error);
+        let hub = match Hub::of(connection.as_fd()) {
+            Ok(hub) => Some(hub),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOENT)) => None,
+            Err(error) => return Err(refused(connection, OPERATION, &error, snapshot)),
+        };
+        let inbox = Arc::new(Inbox::new().map_err(io_error)?);
+        let timer = Timer::new(if hub.is_some() { SWEEP_EVERY } else { POLL_EVERY }).map_err(io_error)?;
+        let epoll = Epoll::new().map_err(io_error)?;
+        epoll.add(inbox.as_fd(), false).map_err(io_error)?;
+        epoll.add(timer.as_fd(), false).map_err(io_error)?;
+        if let Some(hub) = &hub {
+            epoll.add(hub.as_fd(), true).map_err(io_error)?;
+        }
+        Ok(Monitor { inbox, hub, epoll, timer, state: Mutex::default() })
+    }
+
+    /// Where the events come from.
+    pub fn source(&self) -> EventSource {
+        if self.hub.is_some() { EventSource::Netlink } else { EventSource::Polling }
+    }
+
+    /// Watches another connection of the same network namespace too; its events carry its token, which is the answer.
+    ///
+    /// # Errors
+    /// As [`Connection::monitor`]; EXDEV for a connection of another namespace.
+    pub fn add(&self, connection: &Connection<'_>) -> Result<u32> {
+        let snapshot = connection.snapshot(OPERATION)?;
+        if self.hub.as_ref().is_some_and(|hub| !hub.serves(connection.as_fd())) {
+            let hint = "the connection is in another network namespace than the others of this monitor";
+            return Err(Error::os(OPERATION, libc::EXDEV).with_hint(hint));
+        }
+        self.watch(connection, &snapshot)
+    }
+
+    /// Watches a connection no more. Events of it that are already here are still told.
+    pub fn remove(&self, token: u32) {
+        if let Some(hub) = &self.hub {
+            hub.unregister(token, &self.inbox);
+        }
+        lock(&self.state).watched.remove(&token);
+    }
+
+    fn watch(&self, connection: &Connection<'_>, snapshot: &Snapshot) -> Result<u32> {
+        if snapshot.token == 0 {
+            return Err(Error::new(ErrorKind::NotReady, OPERATION).with_hint("connect the socket first"));
+        }
+        if let Some(hub) = &self.hub {
+            // What the kernel said before this moment is not for us.
+            hub.dispatch(&self.inbox).map_err(|error| Error::io(OPERATION, &error))?;
+            hub.register(snapshot.token, &self.inbox);
+        }
+        let mut state = lock(&self.state);
+        // Listed only now that events are queued: nothing can come and go unseen in between.
+        let fresh = connection.snapshot(OPERATION)?;
+        let mut known = Known::default();
+        known.update(&fresh.live().copied().collect::<Vec<_>>());
+        let fd = connection.as_fd().as_raw_fd();
+        state.watched.insert(snapshot.token, Watched { fd, known, listed_in: 0 });
+        state.sweep.push_back(snapshot.token);
+        Ok(snapshot.token)
+    }
+
+    /// The next event; None when the timeout is over first. A timeout of zero does not wait.
+    ///
+    /// # Errors
+    /// EINTR does not happen. Errors of netlink itself, such as ENOMEM.
+    pub fn next(&self, timeout: Duration) -> Result<Option<Event>> {
+        let io_error = |error: io::Error| Error::io("next", &error);
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            if let Some(event) = self.pop() {
+                return Ok(Some(event));
+            }
+            if self.collect().map_err(io_error)? {
+                continue;
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(None);
+            }
+            self.epoll.wait(left).map_err(io_error)?;
+        }
+    }
+
+    fn pop(&self) -> Option<Event> {
+        let mut state = lock(&self.state);
+        let event = state.ready.pop_front();
+        self.inbox.settle(!state.ready.is_empty());
+        event
+    }
+
+    /// Takes in what has come. True where there is now an event to tell.
+    fn collect(&self) -> io::Result<bool> {
+        if let Some(hub) = &self.hub {
+            hub.dispatch(&self.inbox)?;
+        }
+        let mut state = lock(&self.state);
+        state.batch += 1;
+        for received in self.inbox.take() {
+            match received {
+                Received::Event(event) => state.take(&event),
+                Received::Lost => state.resync(),
+            }
+        }
+        if self.timer.has_expired() {
+            match self.source() {
+                EventSource::Polling => state.compare_all(),
+                EventSource::Netlink => state.sweep(),
+            }
+        }
+        Ok(!state.ready.is_empty())
+    }
+}
+
+impl State {
+    fn take(&mut self, event: &PmEvent) {
+        let batch = self.batch;
+        let Some(watched) = self.watched.get_mut(&event.token) else { return };
+        let mut told =
+            Event { local: event.local, remote: event.remote, ..Event::of(EventKind::Established, event.token) };
+        match event.command {
+            pm::EVENT_ESTABLISHED => {}
+            pm::EVENT_SUB_ESTABLISHED => {
+                told.kind = EventKind::SubflowEstablished;
+                told.subflow = watched.id_of(event, batch);
+            }
+            pm::EVENT_SUB_CLOSED => {
+                told.kind = EventKind::SubflowClosed;
+                told.errno = event.error.map_or(0, i32::from);
+                told.reset_reason = event.reset_reason;
+                told.last = watched.forget(event);
+                told.subflow = told.last.map(|last| last.id);
+            }
+            pm::EVENT_SUB_PRIORITY => {
+                told.kind = EventKind::PriorityChanged;
+                told.backup = event.backup;
+                told.subflow = watched.id_of(event, batch);
+            }
+            pm::EVENT_ANNOUNCED => {
+                told.kind = EventKind::AddressAnnounced;
+                told.address_id = event.remote_id;
+            }
+            pm::EVENT_REMOVED => {
+                told.kind = EventKind::AddressRemoved;
+                told.address_id = event.remote_id;
+            }
+            pm::EVENT_CLOSED => return self.end(event.token, EventKind::Closed, false),
+            _ => return,
+        }
+        self.ready.push_back(told);
+    }
+
+    /// No more events come of this connection.
+    fn end(&mut self, token: u32, kind: EventKind, polled: bool) {
+        self.watched.remove(&token);
+        self.ready.push_back(Event { polled, ..Event::of(kind, token) });
+    }
+
+    /// Events were lost: everything is listed anew.
+    fn resync(&mut self) {
+        let tokens: Vec<u32> = self.watched.keys().copied().collect();
+        for token in tokens {
+            self.compare(token);
+            self.ready.push_back(Event { polled: true, ..Event::of(EventKind::Resynced, token) });
+        }
+    }
+
+    fn compare_all(&mut self) {
+        let tokens: Vec<u32> = self.watched.keys().copied().collect();
+        tokens.into_iter().for_each(|token| self.compare(token));
+    }
+
+    /// Looks at a few connections, in turn: has one fallen back?
+    fn sweep(&mut self) {
+        for _ in 0..self.sweep.len().min(SWEEP_AT_MOST) {
+            let Some(token) = self.sweep.pop_front() else { return };
+            let Some(watched) = self.watched.get(&token) else { continue };
+            if matches!(watched.list(token), Err(ErrorKind::FellBack)) {
+                self.end(token, EventKind::Fallback, true);
+            } else {
+                self.sweep.push_back(token);
+            }
+        }
+    }
+
+    /// Tells the difference between what was known of a connection and what is there now.
+    fn compare(&mut self, token: u32) {
+        let Some(watched) = self.watched.get_mut(&token) else { return };
+        let listed = match watched.list(token) {
+            Ok(listed) => listed,
+            Err(ErrorKind::FellBack) => return self.end(token, EventKind::Fallback, true),
+            Err(_) => return self.end(token, EventKind::Closed, true),
+        };
+        for change in watched.known.update(&listed) {
+            let (kind, subflow) = match change {
+                Change::Established(subflow) => (EventKind::SubflowEstablished, subflow),
+                Change::Closed(subflow) => (EventKind::SubflowClosed, subflow),
+            };
+            self.ready.push_back(Event {
+                subflow: Some(subflow.id),
+                local: Some(subflow.local),
+                remote: Some(subflow.remote),
+                last: (kind == EventKind::SubflowClosed).then_some(subflow),
+                polled: true,
+                ..Event::of(kind, token)
+            });
+        }
+    }
+}
+
+impl Watched {
+    /// The live subflows now. An error where the number is closed, or is another connection's by now.
+    fn list(&self, token: u32) -> std::result::Result<Vec<Subflow>, ErrorKind> {
+        let fd = borrow_fd(self.fd).map_err(|_| ErrorKind::Os)?;
+        let snapshot = Connection::from_fd(fd).with_room(self.known.len()).snapshot(OPERATION);
+        let snapshot = snapshot.map_err(|error| error.kind())?;
+        if snapshot.token != token {
+            return Err(ErrorKind::NotReady);
+        }
+        Ok(snapshot.live().copied().collect())
+    }
+
+    /// The id of the event's subflow; a new one is looked up in a listing, one for all events of a batch.
+    fn id_of(&mut self, event: &PmEvent, batch: u64) -> Option<u32> {
+        let (local, remote) = (event.local?, event.remote?);
+        if self.known.find(local, remote).is_none() && self.listed_in != batch {
+            self.listed_in = batch;
+            self.known.refresh(&self.list(event.token).ok()?);
+        }
+        self.known.find(local, remote).map(|subflow| subflow.id)
+    }
+
+    fn forget(&mut self, event: &PmEvent) -> Option<Subflow> {
+        self.known.remove(event.local?, event.remote?)
+    }
+}
+
+impl Event {
+    fn of(kind: EventKind, token: u32) -> Self {
+        Event {
+            kind,
+            token,
+            subflow: None,
+            local: None,
+            remote: None,
+            errno: 0,
+            reset_reason: None,
+            address_id: None,
+            backup: None,
+            last: None,
+            polled: false,
+        }
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl AsRawFd for Monitor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.epoll.as_fd().as_raw_fd()
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        if let Some(hub) = &self.hub {
+            for token in lock(&self.state).watched.keys() {
+                hub.unregister(*token, &self.inbox);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let watched = lock(&self.state).watched.len();
+        f.debug_struct("Monitor").field("source", &self.source()).field("watched", &watched).finish()
+    }
+}
