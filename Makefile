@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Two commands are enough: make demo, make test. `make help` lists the rest.
+
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+CARGO_FLAGS ?= --locked
+# tools/deps may have found a toolchain beside the PATH.
+-include build/deps.mk
+
+.PHONY: help deps demo test lint bench conformance test-rust test-lab test-examples examples fuzz clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 18
+
+include capi/build.mk
+include python/build.mk
+include go/build.mk
+
+deps:  ## checks what building and testing need, and installs it where it can (Debian, Ubuntu)
+	tools/deps
+
+demo: deps  ## a two-path connection, seen from four languages, and a handover: in a private network
+	$(MAKE) examples wheel
+	$(VENV)/bin/python examples/demo/demo.py
+
+test: deps  ## everything: core, C, Python, Go, command, lab, conformance, examples
+	$(MAKE) test-rust test-c test-python test-go conformance test-examples test-lab
+
+test-rust:  ## the core and the command
+	$(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi -p mptcpapi-cli -p mptcpapi-conformance -p mptcpapi-examples
+
+conformance: conformance-c conformance-go wheel  ## the same questions to four languages
+	$(CARGO) build $(CARGO_FLAGS) -q -p mptcpapi-conformance
+	cd tests/conformance && MPTCPAPI_PYTHON=$(abspath $(VENV))/bin/python $(abspath $(VENV))/bin/pytest -q
+
+test-lab: $(VENV_TOOLS)  ## the virtual network itself
+	cd tests/lab && $(abspath $(VENV))/bin/pytest -q
+
+examples: lib go-lib wheel  ## the example programs, into build/examples
+	mkdir -p build/examples
+	for name in $(basename $(notdir $(wildcard examples/c/*.c))); do \
+	    $(CC) -std=c99 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -Iinclude -o build/examples/$$name-c examples/c/$$name.c \
+	        build/libmptcpapi.a $(CAPI_LIBS) || exit 1; done
+	for name in $(notdir $(patsubst %/main.go,%,$(wildcard examples/go/*/main.go))); do \
+	    (cd examples/go && go build -o ../../build/examples/$$name-go ./$$name) || exit 1; done
+	$(CARGO) build $(CARGO_FLAGS) --release -q -p mptcpapi-examples
+	for name in $(basename $(notdir $(wildcard examples/rust/src/bin/*.rs))); do \
+	    install -m 755 $(or $(CARGO_TARGET_DIR),target)/release/$$name build/examples/$$name-rust || exit 1; done
+
+test-examples: examples  ## the example programs and the README's, run in the lab
+	cd examples && $(abspath $(VENV))/bin/pytest -q
+
+bench: examples conformance-c  ## ratios to hand-written code, measured side by side, into bench/RESULTS.md
+	$(VENV)/bin/python bench/run
+
+fuzz:  ## every decoder under libFuzzer for FUZZ_SECONDS each (nightly Rust and cargo-fuzz)
+	fuzz/run
+
+lint: lint-python lint-go check-c  ## formatters and linters of every language
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy $(CARGO_FLAGS) -q --workspace --all-targets -- -D warnings
+	$(VENV)/bin/ruff check --config python/pyproject.toml tests examples bench
+	$(VENV)/bin/ruff format --check --config python/pyproject.toml tests examples bench
+	shellcheck tools/deps .ci/run
+
+clean:  ## everything that was built
+	rm -rf build target .venv go/internal/capi/lib/linux_*/*.a

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""The example programs and those of the README, run in the lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parent
+sys.path.insert(0, str(TOP / "tests/lab"))
+
+from lab import Lab, LabError, wait_until  # noqa: E402
+from peer import sha256_of_source  # noqa: E402
+
+BUILT = TOP / "build/examples"
+LANGUAGES = ("c", "python", "go", "rust")
+
+
+def program(name: str, language: str) -> list[str]:
+    if language == "python":
+        return [sys.executable, str(HERE / f"python/{name}.py")]
+    return [str(BUILT / f"{name}-{language}")]
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    marker = request.node.get_closest_marker("lab")
+    try:
+        made = Lab(**(marker.kwargs if marker else {}))
+    except LabError as error:
+        if os.environ.get("MPTCPAPI_EXPECT_ALL") == "1":
+            raise
+        pytest.skip(f"no lab here: {error}")
+    with made:
+        made.start_peer()
+        yield made
+
+
+def run(lab: Lab, argv: list[str]) -> str:
+    process = lab.run_client(argv, stdout=subprocess.PIPE, text=True)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    return str(output)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_subflows(lab: Lab, language: str) -> None:
+    server, port = lab.server_address(1), "5201"
+    arguments = [f"{server}:{port}"] if language in ("go", "rust") else [server, port]
+    assert lab.server_address(1) in run(lab, [*program("subflows", language), *arguments])
+
+
+def test_the_same_table_in_every_language(lab: Lab) -> None:
+    import mptcpapi
+
+    with lab.enter():
+        sock = mptcpapi.create_connection((lab.server_address(1), 5201), timeout=5)
+    with sock:
+        sock.sendall(b"hold\n")
+        sock.recv(1)
+        wait_until(lambda: len(mptcpapi.Connection(sock).subflows()) == 2, "two subflows")
+        number = sock.fileno()
+        shown = {
+            subprocess.run(
+                [*program("table", language), str(number)], pass_fds=[number], capture_output=True, text=True, check=True
+            ).stdout
+            for language in LANGUAGES
+        }
+    assert len(shown) == 1
+    assert len(shown.pop().splitlines()) == 2
+
+
+@pytest.mark.lab(endpoints=False, rate="50mbit")
+@pytest.mark.parametrize("failure", ["link", "cut"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_handover(lab: Lab, language: str, failure: str) -> None:
+    """The stream survives the loss of its only path, whole."""
+    size = 12_000_000
+    arguments = [lab.server_address(1), "5201", lab.client_address(2), lab.server_address(2), str(size)]
+    process = lab.run_client([*program("handover", language), *arguments], stdout=subprocess.PIPE, text=True)
+    time.sleep(0.7)
+    lab.link(1, up=False) if failure == "link" else lab.cut(1)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    result = json.loads(output)
+    assert result["bytes"] == size and result["sha256"] == sha256_of_source(size)
+    assert result["noticed"] == ("link_down" if failure == "link" else "stalled")
+    assert result["subflows_at_the_end"] == 1
+
+
+def readme_blocks() -> dict[str, str]:
+    text = (TOP / "README.md").read_text()
+    return {kind: code for kind, code in re.findall(r"```(python|rust|go|c)\n(.*?)```", text, re.DOTALL)}
+
+
+def localised(code: str, lab: Lab) -> str:
+    """The README's program against the lab's peer, which wants to be told what to do first."""
+    server = lab.server_address(1)
+    code = code.replace('("server.example", 443)', f'("{server}", 5201)').replace("server.example:443", f"{server}:5201")
+    code = code.replace("htons(443)", "htons(5201)").replace('"192.0.2.1"', f'"{server}"')
+    return code.replace('"hello\\n", 6) != 6', '"echo\\nhello\\n", 11) != 11').replace("hello\\n", "echo\\nhello\\n", 1)
+
+
+@pytest.mark.lab(endpoints=False)
+def test_readme_python(lab: Lab) -> None:
+    output = run(lab, [sys.executable, "-c", localised(readme_blocks()["python"], lab)])
+    assert output.splitlines()[-1] == "mptcp [2]"
+
+
+@pytest.mark.lab(endpoints=False)
+def test_readme_c(lab: Lab, tmp_path: Path) -> None:
+    source, built = tmp_path / "readme.c", tmp_path / "readme"
+    source.write_text(localised(readme_blocks()["c"], lab).replace('"echo\\necho\\n', '"echo\\n'))
+    library = [str(TOP / "build/libmptcpapi.a"), "-lpthread", "-ldl"]
+    subprocess.run(["cc", "-Wall", "-Werror", f"-I{TOP / 'include'}", str(source), "-o", str(built), *library], check=True)
+    assert len(run(lab, [str(built)]).splitlines()) == 2
+
+
+@pytest.mark.lab(endpoints=False)
+def test_readme_rust(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/main.rs").write_text(localised(readme_blocks()["rust"], lab))
+    dependency = f'[dependencies]\nmptcpapi = {{ path = "{TOP / "core"}" }}\n'
+    package = '[package]\nname = "readme"\nversion = "0.1.0"\nedition = "2024"\n[workspace]\n'
+    (tmp_path / "Cargo.toml").write_text(package + dependency)
+    (tmp_path / "Cargo.lock").write_bytes((TOP / "Cargo.lock").read_bytes())
+    subprocess.run(["cargo", "build", "-q"], cwd=tmp_path, check=True, env={**os.environ, "CARGO_TARGET_DIR": str(tmp_path / "t")})
+    assert run(lab, [str(tmp_path / "t/debug/readme")]).splitlines()[-1] == "mptcp 1"
+
+
+@pytest.mark.lab(endpoints=False)
+def test_readme_go(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "main.go").write_text(localised(readme_blocks()["go"], lab))
+    module = "github.com/mptcpapi/mptcpapi/go"
+    (tmp_path / "go.mod").write_text(
+        f"module readme\n\ngo 1.19\n\nrequire {module} v0.0.0\n\nreplace {module} => {TOP / 'go'}\n"
+    )
+    subprocess.run(["go", "build", "-o", "readme", "."], cwd=tmp_path, check=True, env={**os.environ, "GOFLAGS": "-mod=mod"})
+    assert len(run(lab, [str(tmp_path / "readme")]).splitlines()) == 2
+
+
