@@ -483,10 +483,10 @@ int mptcpapi_subflow_set_backup_e(int fd, uint32_t id, int on, struct mptcpapi_e
  * address: a struct sockaddr_in or sockaddr_in6 of `length` bytes; port 0 stands for the connection's. addr_id: gets the
  * address id; may be NULL. Returns 0 or -errno as mptcpapi_subflow_set_backup does, EFAULT and EINVAL for the address.
  */
-int mptcpapi_announce(int fd, const sockaddr *address, socklen_t length, uint8_t *addr_id);
+int mptcpapi_announce(int fd, const struct sockaddr *address, socklen_t length, uint8_t *addr_id);
 
 /** mptcpapi_announce that tells more about a failure. */
-int mptcpapi_announce_e(int fd, const sockaddr *address, socklen_t length, uint8_t *addr_id, struct mptcpapi_error *error);
+int mptcpapi_announce_e(int fd, const struct sockaddr *address, socklen_t length, uint8_t *addr_id, struct mptcpapi_error *error);
 
 /**
  * Takes an address back (RM_ADDR): the peer is told on a living path, and both ends close the subflows of this local
