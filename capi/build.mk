@@ -84,8 +84,10 @@ uninstall:  ## what install has put there
 
 conformance-c: $(BUILD)/conformance-c  ## the conformance command in C
 
-$(BUILD)/conformance-c: tests/conformance/cmd/c/main.c include/mptcpapi.h $(BUILD)/libmptcpapi.a
-	$(CC) -std=c99 -D_GNU_SOURCE -O1 -g -Wall -Wextra -pedantic -Werror -Iinclude -o $@ $< \
+CONFORMANCE_C := $(wildcard tests/conformance/cmd/c/*.c)
+
+$(BUILD)/conformance-c: $(CONFORMANCE_C) $(wildcard tests/conformance/cmd/c/*.h) include/mptcpapi.h $(BUILD)/libmptcpapi.a
+	$(CC) -std=c99 -D_GNU_SOURCE -O1 -g -Wall -Wextra -pedantic -Werror -Iinclude -o $@ $(CONFORMANCE_C) \
 		$(BUILD)/libmptcpapi.a $(CAPI_LIBS)
 
 check-c: lib  ## header, symbols and versions are what the sources say

@@ -83,7 +83,7 @@ def test_info(command: Command, lab: Lab, server: Server) -> None:
         "server_side": False,
         "path_manager": "kernel",
     }
-    other.sendall(bytes(100_000))
+    other.sendall(b"z" * 100_000)
     assert len(command.ask("recv", 1, 100_000)) == 100_000
     assert command.ask("info", 1)["bytes_received"] == 100_004
 
@@ -176,7 +176,7 @@ def test_the_same_as_ss(command: Command, lab: Lab, server: Server) -> None:
     wait_subflows(command, 2)
     command.ask("sendzeros", 1, 300_000)
     receive(other, 300_000)
-    other.sendall(bytes(200_000))
+    other.sendall(b"z" * 200_000)
     command.ask("recv", 1, 200_000)
 
     def quiet() -> bool:

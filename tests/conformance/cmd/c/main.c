@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <mptcpapi.h>
+#include "command.h"
 
 enum { SLOTS = 1000, WORDS = 8 };
 
@@ -20,9 +20,9 @@ static int slots[SLOTS];
 
 /* Every command prints its whole answer, and so do these four. */
 
-static void answer_null(void) { puts("{\"ok\": null}"); }
+void answer_null(void) { puts("{\"ok\": null}"); }
 
-static void answer_word(const char *word) { printf("{\"ok\": \"%s\"}\n", word); }
+void answer_word(const char *word) { printf("{\"ok\": \"%s\"}\n", word); }
 
 static void answer_error(const char *kind, int number, uint32_t subflow, const char *operation, int hint) {
   printf("{\"error\": {\"kind\": \"%s\", \"errno\": %d, \"subflow\": ", kind, number);
@@ -33,24 +33,24 @@ static void answer_error(const char *kind, int number, uint32_t subflow, const c
   printf(", \"operation\": \"%s\", \"hint\": %s}}\n", operation, hint ? "true" : "false");
 }
 
-static void answer_failure(const struct mptcpapi_error *error) {
+void answer_failure(const struct mptcpapi_error *error) {
   answer_error(mptcpapi_error_name(error->kind), error->error, error->subflow, error->operation, error->hint[0]);
 }
 
 /* Of a system call of the program itself: the language's, not the library's. */
 static void answer_errno(void) { answer_error("Os", errno, 0, "", 0); }
 
-static void answer_usage(const char *command) { answer_error("Usage", 0, 0, command, 0); }
+void answer_usage(const char *command) { answer_error("Usage", 0, 0, command, 0); }
 
-static const char *json_bool(int value) { return value ? "true" : "false"; }
+const char *json_bool(int value) { return value ? "true" : "false"; }
 
-static int *slot(const char *word) {
+int *slot(const char *word) {
   long number = word ? strtol(word, NULL, 10) : 0;
   return &slots[number > 0 && number < SLOTS ? number : 0];
 }
 
 /* An IPv4 or IPv6 address and a port; 0 where the text is neither. */
-static socklen_t address_of(const char *host, const char *port, struct sockaddr_storage *address) {
+socklen_t address_of(const char *host, const char *port, struct sockaddr_storage *address) {
   struct sockaddr_in *v4 = (struct sockaddr_in *)address;
   struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
   memset(address, 0, sizeof *address);
@@ -78,7 +78,7 @@ static int new_socket(int family, int flags) {
   return fd < 0 ? -1 : fd;
 }
 
-static void answer_or_close(int failed, int fd, int *place) {
+void answer_or_close(int failed, int fd, int *place) {
   if (failed) {
     answer_errno();
     close(fd);
@@ -110,7 +110,7 @@ static void command_features(char **words) {
 }
 
 /* C has no connect of the library's: this is what a program writes. */
-static int connect_within(int fd, const struct sockaddr_storage *address, socklen_t length, int milliseconds) {
+int connect_within(int fd, const struct sockaddr_storage *address, socklen_t length, int milliseconds) {
   struct pollfd writable = {fd, POLLOUT, 0};
   int error = 0;
   socklen_t size = sizeof error;
@@ -128,7 +128,7 @@ static int connect_within(int fd, const struct sockaddr_storage *address, sockle
   return error ? -1 : 0;
 }
 
-static void command_connect(char **words) {
+void connect_with(char **words, int flags) {
   struct sockaddr_storage address;
   socklen_t length = address_of(words[2], words[3], &address);
   int fd;
@@ -136,11 +136,13 @@ static void command_connect(char **words) {
     answer_usage("connect");
     return;
   }
-  fd = new_socket(address.ss_family, SOCK_NONBLOCK);
+  fd = new_socket(address.ss_family, SOCK_NONBLOCK | flags);
   if (fd < 0)
     return;
   answer_or_close(connect_within(fd, &address, length, 5000) < 0 || fcntl(fd, F_SETFL, 0) < 0, fd, slot(words[1]));
 }
+
+static void command_connect(char **words) { connect_with(words, 0); }
 
 static void command_socket(char **words) {
   int fd = new_socket(words[2] && *words[2] == '6' ? AF_INET6 : AF_INET, 0);
@@ -300,7 +302,7 @@ static void command_info(char **words) {
          info.server_side < 0 ? "null" : json_bool(info.server_side), mptcpapi_path_manager_name(info.path_manager));
 }
 
-static void print_address(const char *name, const struct sockaddr_storage *address) {
+void print_address(const char *name, const struct sockaddr_storage *address) {
   char text[INET6_ADDRSTRLEN] = "";
   const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
   const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
@@ -311,7 +313,7 @@ static void print_address(const char *name, const struct sockaddr_storage *addre
   printf(address->ss_family == AF_INET ? "\"%s\": \"%s:%u\", " : "\"%s\": \"[%s]:%u\", ", name, text, ntohs(v4->sin_port));
 }
 
-static void print_id(const char *name, int id) {
+void print_id(const char *name, int id) {
   if (id < 0)
     printf("\"%s\": null, ", name);
   else
@@ -334,7 +336,7 @@ static void print_detail(const struct mptcpapi_subflow *subflow) {
   printf(*subflow->interface ? "\"interface\": \"%s\"" : "\"interface\": null", subflow->interface);
 }
 
-static void print_subflow(const struct mptcpapi_subflow *subflow) {
+void print_subflow(const struct mptcpapi_subflow *subflow) {
   printf("{\"id\": %u, ", subflow->id);
   print_address("local", &subflow->local);
   print_address("remote", &subflow->remote);
@@ -373,10 +375,7 @@ static void command_subflows(char **words) { list(*slot(words[1]), 0); }
 
 static void command_detail(char **words) { list(*slot(words[1]), MPTCPAPI_DETAIL); }
 
-static const struct {
-  const char *name;
-  void (*run)(char **words);
-} commands[] = {
+static const struct command commands[] = {
     {"version", command_version},     {"features", command_features}, {"connect", command_connect},
     {"socket", command_socket},       {"begin", command_begin},       {"listen", command_listen},
     {"accept", command_accept},       {"send", command_send},         {"sendzeros", command_sendzeros},
@@ -385,18 +384,23 @@ static const struct {
     {"subflows", command_subflows},   {"detail", command_detail},
 };
 
+int run_one(const struct command *commands, size_t count, char **words) {
+  for (size_t i = 0; i < count; i++) {
+    if (!strcmp(words[0], commands[i].name)) {
+      commands[i].run(words);
+      return 1;
+    }
+  }
+  return 0;
+}
+
 static void run(char *line) {
   char *words[WORDS + 1] = {NULL};
   int count = 0;
   for (char *word = strtok(line, " \t\r\n"); word && count < WORDS; word = strtok(NULL, " \t\r\n"))
     words[count++] = word;
-  for (size_t i = 0; count > 0 && i < sizeof commands / sizeof *commands; i++) {
-    if (!strcmp(words[0], commands[i].name)) {
-      commands[i].run(words);
-      return;
-    }
-  }
-  answer_usage(count > 0 ? words[0] : "");
+  if (count == 0 || (!run_one(commands, sizeof commands / sizeof *commands, words) && !run_control(words)))
+    answer_usage(count > 0 ? words[0] : "");
 }
 
 int main(void) {

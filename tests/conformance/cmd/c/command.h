@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What the two files of the conformance command share. */
+#ifndef COMMAND_H
+#define COMMAND_H
+
+#include <mptcpapi.h>
+
+struct command {
+  const char *name;
+  void (*run)(char **words);
+};
+
+/* Runs the command that words[0] names; 0 where the table has none. */
+int run_one(const struct command *commands, size_t count, char **words);
+int run_control(char **words);
+
+int *slot(const char *word);
+socklen_t address_of(const char *host, const char *port, struct sockaddr_storage *address);
+void connect_with(char **words, int flags);
+
+void answer_null(void);
+void answer_word(const char *word);
+void answer_failure(const struct mptcpapi_error *error);
+void answer_usage(const char *command);
+const char *json_bool(int value);
+void print_address(const char *name, const struct sockaddr_storage *address);
+void print_id(const char *name, int id);
+void print_subflow(const struct mptcpapi_subflow *subflow);
+
+#endif
