@@ -177,7 +177,7 @@ impl PathWatch {
         epoll.add(route.as_fd(), false)?;
         let timer = match options.stall {
             Duration::ZERO => None,
-            limit => Some(Timer::new((limit / 5).clamp(Duration::from_millis(2), Duration::from_secs(1)))?),
+            limit => Some(Timer::new((limit / 10).clamp(Duration::from_millis(2), Duration::from_secs(1)))?),
         };
         if let Some(timer) = &timer {
             epoll.add(timer.as_fd(), false)?;
