@@ -33,9 +33,17 @@ capi-staticlib:
 
 $(CAPI_RAW): capi-staticlib ;
 
-$(BUILD)/$(CAPI_SO): $(CAPI_RAW) capi/mptcpapi.map
+# Half of a small Rust library is std's reader of debug information, which prints a backtrace after a panic. Panics are
+# caught at the boundary, and told as errors, so the printer is replaced by a function that prints nothing; the linker
+# then drops the reader. Where std has no such symbol, the library only stays larger.
+$(BUILD)/std-no-backtrace.a: $(CAPI_RAW) capi/no_backtrace.c
 	@mkdir -p $(BUILD)
-	$(CC) -shared -o $@ -Wl,--whole-archive $< -Wl,--no-whole-archive \
+	printer=$$(readelf -sW $< 2>/dev/null | awk '/GLOBAL/ && /BacktraceLock5print/ && /DisplayBacktrace/ && /3fmt$$/ {print $$8; exit}'); \
+	$(OBJCOPY) $${printer:+--weaken-symbol=$$printer} $< $@ && \
+	$(CC) -O2 -fPIC -Wall -Werror -DPRINTER="\"$${printer:-mptcpapi_no_printer_found}\"" -c capi/no_backtrace.c -o $(BUILD)/no_backtrace.o
+
+$(BUILD)/$(CAPI_SO): $(BUILD)/std-no-backtrace.a capi/mptcpapi.map
+	$(CC) -shared -o $@ $(BUILD)/no_backtrace.o -Wl,--whole-archive $< -Wl,--no-whole-archive \
 		-Wl,--version-script=capi/mptcpapi.map -Wl,-soname,$(CAPI_SONAME) \
 		-Wl,--gc-sections -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,--strip-debug $(LDFLAGS) $(CAPI_LIBS)
 	ln -sf $(CAPI_SO) $(BUILD)/$(CAPI_SONAME)
@@ -43,10 +51,9 @@ $(BUILD)/$(CAPI_SO): $(CAPI_RAW) capi/mptcpapi.map
 
 # A raw Rust archive shows all of Rust's symbols: two of them do not link into one program. So it becomes one object
 # that shows only ours. Its bitcode goes, as a linker plugin of another LLVM stumbles over it.
-$(BUILD)/libmptcpapi.a: $(CAPI_RAW) capi/mptcpapi.map
-	@mkdir -p $(BUILD)
+$(BUILD)/libmptcpapi.a: $(BUILD)/std-no-backtrace.a capi/mptcpapi.map
 	$(LD) -r --gc-sections --force-group-allocation $(addprefix -u ,$(CAPI_SYMBOLS)) \
-		--whole-archive $< -o $(BUILD)/mptcpapi.o
+		$(BUILD)/no_backtrace.o --whole-archive $< -o $(BUILD)/mptcpapi.o
 	$(OBJCOPY) --wildcard --keep-global-symbol='mptcpapi_*' --strip-debug \
 		--remove-section=.llvmbc --remove-section=.llvmcmd $(BUILD)/mptcpapi.o
 	rm -f $@

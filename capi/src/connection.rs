@@ -119,11 +119,11 @@ pub unsafe extern "C" fn mptcpapi_subflows_e(
             // SAFETY: the C caller's promise about `array`, which has an element.
             _ => Some(unsafe { Target::new(array, OPERATION) }?),
         };
-        let connection = connection(fd, OPERATION)?.with_room(capacity.min(ROOM));
+        let connection = connection(fd, OPERATION)?;
         let count;
         if let Some(array) = target.filter(|target| flags == 0 && target.is_direct()) {
             let mut filler = Filler { array, capacity, count: 0 };
-            connection.visit_subflows_with(&mut filler)?;
+            connection.with_room(capacity.min(ROOM)).visit_subflows_with(&mut filler)?;
             count = filler.count;
         } else {
             let detail = flags & MPTCPAPI_DETAIL != 0;

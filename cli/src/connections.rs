@@ -3,13 +3,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use mptcpapi::{Info, NamespaceConnection};
 use serde::Serialize;
 
-use crate::processes::{Process, holders, socket_inode};
+use crate::processes::{Process, holders};
+use crate::target::inode_of;
 
 /// One connection. The names of the fields are the schema: they may get company, but none changes or goes.
 #[derive(Debug, Clone, Serialize)]
@@ -147,10 +148,6 @@ fn ask_holder(connection: &Connection) -> Option<(Info, Vec<mptcpapi::Subflow>)>
     })
 }
 
-fn inode_of(fd: &OwnedFd) -> Option<u32> {
-    socket_inode(std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?.to_str()?)
-}
-
 impl Connection {
     fn set_info(&mut self, info: &Info) {
         self.server_side = info.server_side;
@@ -164,7 +161,7 @@ impl Connection {
 }
 
 impl Subflow {
-    fn new(subflow: &mptcpapi::Subflow, id: Option<u32>) -> Self {
+    pub(crate) fn new(subflow: &mptcpapi::Subflow, id: Option<u32>) -> Self {
         Subflow {
             id,
             local: subflow.local,

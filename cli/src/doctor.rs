@@ -13,7 +13,9 @@ mod system;
 /// Tells what of MPTCP works on this machine for this user, and what to do about what does not
 ///
 /// Tries things out rather than to trust versions: it makes an MPTCP connection from 127.0.0.1 to itself in the network
-/// namespace of the caller, reads it, and closes it again. It changes nothing and sends nothing to other hosts.
+/// namespace of the caller, reads it, and closes it again. It sends nothing to other hosts. It changes nothing, except
+/// that it tries control = app: where this user may, new sockets of the namespace are under the userspace path manager
+/// for some microseconds.
 ///
 /// Exit status: 0 where MPTCP connections can be made and read, else 1.
 #[derive(Debug, clap::Args)]

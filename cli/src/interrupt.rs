@@ -2,6 +2,7 @@
 //! Waiting that Ctrl-C ends.
 
 use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,13 @@ impl Interrupt {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// Readable when SIGINT has arrived.
+impl AsFd for Interrupt {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 

@@ -2,21 +2,26 @@
 //! The command `mptcpapi` as a function, so that the program and the Python wheel are the same command.
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
 mod connections;
+mod control;
 mod doctor;
+mod failure;
 mod interrupt;
 mod list;
 mod output;
+mod parse;
 mod processes;
 mod table;
+mod target;
 mod units;
+mod watch;
 
-/// Shows the Multipath TCP connections of this machine, and what of MPTCP works on it
+use failure::Failure;
+
+/// Shows and controls the Multipath TCP connections of this machine, and tells what of MPTCP works on it
 ///
 /// Works on the network namespace that it runs in. Reading needs no privilege.
 #[derive(Debug, Parser)]
@@ -27,19 +32,25 @@ struct Command {
 }
 
 const AFTER_HELP: &str = "\
-Exit status: 0 done, 1 the kernel said no, 2 wrong usage.
+Exit status: 0 done, 1 the kernel or the peer said no, 2 wrong usage.
 Colours are used on a terminal, unless NO_COLOR is set.";
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
     List(list::Arguments),
+    Watch(watch::Arguments),
+    Open(control::Open),
+    Close(control::Close),
+    Backup(control::Backup),
+    Announce(control::Announce),
+    Withdraw(control::Withdraw),
     Doctor(doctor::Arguments),
 }
 
 /// Runs the command with `args`, the first of which is the program's name, and returns its exit status:
-/// 0 done, 1 the kernel said no, 2 wrong usage. Writes to the process's standard output and error.
+/// 0 done, 1 the kernel or the peer said no, 2 wrong usage. Writes to the process's standard output and error.
 ///
-/// Call it at the end of a process: `list --watch` takes SIGINT over. A handler that was there before is still called,
+/// Call it at the end of a process: `list --watch`, `watch` and `open` take SIGINT over. A handler that was there before is still called,
 /// so a program that is not to be interrupted by it sets `SIG_DFL` first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
     let command = match Command::try_parse_from(args) {
@@ -50,49 +61,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
             return error.exit_code();
         }
     };
-    let done = match &command.subcommand {
-        Subcommands::List(arguments) => list::run(arguments),
-        Subcommands::Doctor(arguments) => doctor::run(arguments),
-    };
-    done.unwrap_or_else(|failure| failure.report())
-}
-
-/// Why a command could not be done.
-#[derive(Debug)]
-enum Failure {
-    Kernel(mptcpapi::Error),
-    Io(io::Error),
-}
-
-impl Failure {
-    /// Tells it on standard error, and returns the exit status. A reader that has gone (`| head`) is no failure.
-    fn report(&self) -> i32 {
-        if matches!(self, Failure::Io(error) if error.kind() == io::ErrorKind::BrokenPipe) {
-            return 0;
-        }
-        let _ = writeln!(io::stderr(), "mptcpapi: {self}");
-        1
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Kernel(error) => error.fmt(f),
-            Failure::Io(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<mptcpapi::Error> for Failure {
-    fn from(error: mptcpapi::Error) -> Self {
-        Failure::Kernel(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Failure::Io(error)
+    let report = |failure: Failure| failure.report();
+    match &command.subcommand {
+        Subcommands::List(arguments) => list::run(arguments).unwrap_or_else(report),
+        Subcommands::Watch(arguments) => watch::run(arguments),
+        Subcommands::Open(open) => open.run(),
+        Subcommands::Close(close) => close.run(),
+        Subcommands::Backup(backup) => backup.run(),
+        Subcommands::Announce(announce) => announce.run(),
+        Subcommands::Withdraw(withdraw) => withdraw.run(),
+        Subcommands::Doctor(arguments) => doctor::run(arguments).unwrap_or_else(report),
     }
 }
 

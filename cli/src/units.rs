@@ -66,6 +66,13 @@ pub(crate) fn utc(time: SystemTime) -> String {
     format!("{year}-{month:02}-{:02}T{hour:02}:{minute:02}:{:02}Z", days + 1, second % 60)
 }
 
+/// A moment as `2026-01-31T23:59:59.123Z`.
+pub(crate) fn utc_milliseconds(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let seconds = utc(time);
+    format!("{}.{:03}Z", seconds.trim_end_matches('Z'), since.subsec_millis())
+}
+
 fn days_of_year(year: u64) -> u64 {
     let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     if leap { 366 } else { 365 }
@@ -115,5 +122,7 @@ mod tests {
         assert_eq!(at(1_709_251_199), "2024-02-29T23:59:59Z");
         assert_eq!(at(1_767_225_599), "2025-12-31T23:59:59Z");
         assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z");
+        let precise = UNIX_EPOCH + Duration::from_micros(951_782_399_007_999);
+        assert_eq!(utc_milliseconds(precise), "2000-02-28T23:59:59.007Z");
     }
 }

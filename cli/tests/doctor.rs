@@ -58,6 +58,10 @@ fn all_is_well_in_the_lab() {
                 assert_eq!(check["status"], "ok", "{check:#}");
             }
         }
+        assert_says(&report, "control_app", "finding", "the path manager was userspace for ");
+        assert_says(&report, "events", "finding", "netlink");
+        let setting = std::fs::read_to_string("/proc/sys/net/mptcp/path_manager").unwrap();
+        assert_eq!(setting.trim(), "kernel", "the switch is undone");
         let (code, text, _) = run(&mut mptcpapi(&["doctor"]));
         assert_eq!(code, 0);
         assert!(text.ends_with("\nMPTCP connections can be made and read here.\n"), "{text}");
@@ -94,6 +98,9 @@ fn mptcp_switched_off_is_found() {
         let report = report(&mut mptcpapi(DOCTOR));
         assert_eq!(report["ok"], false);
         assert_says(&report, "sockets", "advice", "sysctl net.mptcp.enabled=1");
+        for name in ["control_app", "events"] {
+            assert_says(&report, name, "finding", "not tried");
+        }
     });
 }
 
@@ -122,6 +129,13 @@ fn a_sandbox_without_netlink_limits_the_detail() {
                 assert_status(&report, name, "no");
                 assert_says(&report, name, "advice", "netlink");
             }
+            for name in ["control", "events"] {
+                assert_status(&report, name, if features == "netlink" { "limited" } else { "ok" });
+            }
+            if features == "netlink" {
+                assert_says(&report, "control", "advice", "netlink");
+                assert_says(&report, "events", "advice", "netlink");
+            }
             assert_status(&report, "path_manager_known", if features == "netlink" { "limited" } else { "ok" });
         }
     });
@@ -134,6 +148,10 @@ fn an_ordinary_user_may_not_control() {
         assert_eq!(report["ok"], true, "{report:#}");
         assert_status(&report, "control", "limited");
         assert_says(&report, "control", "advice", "root");
+        assert_status(&report, "control_app", "limited");
+        assert_says(&report, "control_app", "advice", "CAP_NET_ADMIN");
+        assert_status(&report, "events", "limited");
+        assert_says(&report, "events", "finding", "polling");
         for name in ["reading", "full_info", "detail", "list"] {
             assert_status(&report, name, "ok");
         }
@@ -157,6 +175,7 @@ fn looks_at_endpoints_limits_and_path_manager() {
         sysctl("path_manager", "userspace");
         assert_says(&doctor(), "path_manager", "finding", "userspace");
         assert_says(&doctor(), "endpoints", "finding", "userspace");
+        assert_says(&doctor(), "control_app", "finding", "without a switch");
     });
 }
 

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use common::{MPTCPAPI, Unprivileged, WITHOUT, connect_to_peer, connect_twice, in_lab, json, mptcpapi, run};
+use common::{MPTCPAPI, Unprivileged, WITHOUT, connect_to_peer, connect_twice, in_lab, interrupt, json, mptcpapi, run};
 use mptcpapi::Connection;
 use serde_json::{Value, json};
 
@@ -157,11 +157,6 @@ fn does_not_keep_the_connection() {
         interrupt(watch.id());
         assert_eq!(watch.wait().unwrap().code(), Some(0));
     });
-}
-
-fn interrupt(pid: u32) {
-    let (code, _, errors) = run(Command::new("kill").args(["-INT", &pid.to_string()]));
-    assert_eq!((code, errors.as_str()), (0, ""));
 }
 
 #[test]

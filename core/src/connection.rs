@@ -21,8 +21,14 @@ use crate::info::{Info, PathManager, Status};
 use crate::older;
 use crate::pm;
 use crate::subflow::{INITIAL_ID, Subflow};
-use crate::sys::netlink::lock;
 use crate::sys::sockopt::{Ask, full_info, getsockopt, getsockopt_number};
+
+/// Who is handed the subflows of a listing, one by one. With `#[inline(always)]` on `visit`, each is written once, where it
+/// is wanted, and not copied: that takes longer than decoding it.
+pub trait SubflowVisitor {
+    /// Takes one live subflow.
+    fn visit(&mut self, subflow: Subflow);
+}
 
 /// A view of the connection behind a socket. It borrows the socket: it owns nothing, and closes nothing.
 ///
@@ -139,7 +145,7 @@ impl<'fd> Connection<'fd> {
 
     /// The live subflows, oldest first, all from one moment. Empty on an unconnected or listening socket.
     ///
-    /// Allocates the answer, and with more than 16 subflows one buffer for the kernel's.
+    /// Allocates the answer, and with more than 64 subflows two buffers for the kernel's.
     ///
     /// # Errors
     /// [`ErrorKind::NotMptcp`], [`ErrorKind::FellBack`], [`ErrorKind::Unsupported`] before Linux 5.16, EBADF, ENOTSOCK.
@@ -151,25 +157,38 @@ impl<'fd> Connection<'fd> {
         Ok(subflows)
     }
 
-    /// [`Connection::subflows`] into a vector that is used again: no allocation while it and the stack (16) suffice.
+    /// [`Connection::subflows`] into a vector that is used again: no allocation while it and the stack (64) suffice.
     pub fn subflows_into(&self, subflows: &mut Vec<Subflow>) -> Result<()> {
         subflows.clear();
-        self.visit_subflows(|live| subflows.push(live))
+        self.visit_subflows_with(subflows)
     }
 
     /// Hands each live subflow to `visit`, oldest first: the listing without a vector.
-    pub fn visit_subflows(&self, mut visit: impl FnMut(Subflow)) -> Result<()> {
+    pub fn visit_subflows(&self, visit: impl FnMut(Subflow)) -> Result<()> {
+        struct Call<F>(F);
+        impl<F: FnMut(Subflow)> SubflowVisitor for Call<F> {
+            #[inline(always)]
+            fn visit(&mut self, subflow: Subflow) {
+                (self.0)(subflow);
+            }
+        }
+        self.visit_subflows_with(&mut Call(visit))
+    }
+
+    /// [`Connection::visit_subflows`] for a visitor that is compiled into the listing.
+    #[inline]
+    pub fn visit_subflows_with(&self, visitor: &mut impl SubflowVisitor) -> Result<()> {
         const OPERATION: &str = "subflows";
         let room = self.room();
         let listed = full_info(self.fd, Ask::Subflows, room, |full| {
             self.room.store(full.total, Ordering::Relaxed);
-            full.visit_live(&mut visit);
+            full.visit_live(visitor);
         });
         match listed {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.explain(OPERATION, &error)?;
-                older::subflows(self.fd, OPERATION)?.into_iter().for_each(visit);
+                older::subflows(self.fd, OPERATION)?.into_iter().for_each(|subflow| visitor.visit(subflow));
                 Ok(())
             }
         }
@@ -251,9 +270,11 @@ impl<'fd> Connection<'fd> {
     }
 
     fn fixed(&self, token: u32) -> Fixed {
-        let mut remembered = lock(&self.fixed);
-        if let Some(fixed) = remembered.filter(|fixed| fixed.token == token) {
-            return fixed;
+        // Never waited for: a thread that held it may not exist in a forked child.
+        if let Ok(remembered) = self.fixed.try_lock() {
+            if let Some(fixed) = remembered.filter(|fixed| fixed.token == token) {
+                return fixed;
+            }
         }
         let initial = self.subflows().ok().and_then(|all| all.into_iter().find(|subflow| subflow.id == INITIAL_ID));
         let fixed = Fixed {
@@ -261,7 +282,9 @@ impl<'fd> Connection<'fd> {
             server_side: initial.and_then(|initial| detail::server_side(self.fd, &initial)),
             path_manager: pm::path_manager(self.fd, token),
         };
-        *remembered = Some(fixed);
+        if let Ok(mut remembered) = self.fixed.try_lock() {
+            *remembered = Some(fixed);
+        }
         fixed
     }
 }
@@ -290,6 +313,13 @@ impl Snapshot {
 impl Fixed {
     fn unknown(token: u32) -> Self {
         Fixed { token, server_side: None, path_manager: PathManager::Unknown }
+    }
+}
+
+impl SubflowVisitor for Vec<Subflow> {
+    #[inline(always)]
+    fn visit(&mut self, subflow: Subflow) {
+        self.push(subflow);
     }
 }
 

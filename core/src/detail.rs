@@ -2,7 +2,7 @@
 //! What only sock_diag knows of a subflow, asked without privilege and without a dump.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
 use zerocopy::IntoBytes;
@@ -21,16 +21,14 @@ pub(crate) fn add_detail(fd: BorrowedFd<'_>, subflows: &mut Vec<Subflow>) -> io:
     }
     let mut socket = lend(libc::NETLINK_SOCK_DIAG, fd)?;
     let mut missing = Vec::new();
-    let mut start = 0;
-    for chunk in subflows.chunks_mut(BATCH) {
+    for (chunk, start) in subflows.chunks_mut(BATCH).zip((0..).step_by(BATCH)) {
         let mut found = [false; BATCH];
-        let batch = Batch::of(chunk.iter().map(|s| (s.local, s.remote, 0)));
-        ask(&mut socket, &batch, |index, answer| {
+        let requests = exact_requests(&mut socket, chunk.iter().map(|subflow| (subflow.local, subflow.remote, 0)));
+        ask(&mut socket, requests, |index, answer| {
             chunk[index].set_detail(answer, interface::name(answer.interface));
             found[index] = true;
         })?;
-        missing.extend((0..chunk.len()).filter(|&index| !found[index]).map(|index| start + index));
-        start += chunk.len();
+        missing.extend((start..start + chunk.len()).filter(|&index| !found[index - start]));
     }
     if !missing.is_empty() {
         find_bound(&mut socket, subflows, &missing)?;
@@ -44,61 +42,66 @@ fn find_bound(socket: &mut NetlinkSocket, subflows: &mut Vec<Subflow>, missing: 
     let interfaces = interface::all()?;
     let mut dead = Vec::new();
     for &index in missing {
-        let (local, remote) = (subflows[index].local, subflows[index].remote);
-        let mut found = None;
-        for some in interfaces.chunks(BATCH) {
-            let batch = Batch::of(some.iter().map(|&device| (local, remote, device)));
-            ask(socket, &batch, |_, answer| found = Some(answer.clone()))?;
-        }
-        match found {
-            Some(answer) => subflows[index].set_detail(&answer, interface::name(answer.interface)),
-            None => dead.push(subflows[index].id),
+        let subflow = &mut subflows[index];
+        let (local, remote) = (subflow.local, subflow.remote);
+        let mut found = false;
+        ask_on(&interfaces, socket, local, remote, |answer| {
+            subflow.set_detail(answer, interface::name(answer.interface));
+            found = true;
+        })?;
+        if !found {
+            dead.push(subflow.id);
         }
     }
     subflows.retain(|subflow| !dead.contains(&subflow.id));
     Ok(())
 }
 
-/// At most `BATCH` exact questions: local address, remote address, number of the device bound to.
-struct Batch {
-    questions: [(SocketAddr, SocketAddr, u32); BATCH],
-    count: usize,
+/// Asks for a pair on each of these devices.
+fn ask_on(
+    interfaces: &[u32],
+    socket: &mut NetlinkSocket,
+    local: SocketAddr,
+    remote: SocketAddr,
+    mut answer: impl FnMut(&DiagSocket<'_>),
+) -> io::Result<()> {
+    for some in interfaces.chunks(BATCH) {
+        let requests = exact_requests(socket, some.iter().map(|&device| (local, remote, device)));
+        ask(socket, requests, |_, found| answer(found))?;
+    }
+    Ok(())
 }
 
-impl Batch {
-    fn of(questions: impl Iterator<Item = (SocketAddr, SocketAddr, u32)>) -> Self {
-        const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        let mut batch = Batch { questions: [(NOWHERE, NOWHERE, 0); BATCH], count: 0 };
-        for (place, question) in batch.questions.iter_mut().zip(questions) {
-            *place = question;
-            batch.count += 1;
-        }
-        batch
-    }
-
-    fn send(&self, socket: &mut NetlinkSocket) -> io::Result<u32> {
-        let first = socket.sequences(BATCH as u32);
-        let mut bytes = [0u8; BATCH * size_of::<DiagRequest>()];
-        let requests = bytes.chunks_exact_mut(size_of::<DiagRequest>());
-        for ((request, (local, remote, device)), place) in requests.zip(&self.questions[..self.count]).zip(0..) {
-            let sequence = first.wrapping_add(place);
-            request.copy_from_slice(diag::exact_request(local, remote, *device, sequence).as_bytes());
-        }
-        socket.send(&bytes[..self.count * size_of::<DiagRequest>()])?;
-        Ok(first)
-    }
+/// At most `BATCH` exact questions: local address, remote address, number of the device bound to.
+fn exact_requests(
+    socket: &mut NetlinkSocket,
+    questions: impl Iterator<Item = (SocketAddr, SocketAddr, u32)>,
+) -> Vec<DiagRequest> {
+    let first = socket.sequences(BATCH as u32);
+    let mut requests = std::mem::take(&mut socket.requests);
+    requests.clear();
+    requests.extend(questions.take(BATCH).zip(0..).map(|((local, remote, device), place)| {
+        let sequence = first.wrapping_add(place);
+        diag::exact_request(&local, &remote, device, sequence)
+    }));
+    requests
 }
 
 /// Asks all questions in one send; `answer` is called with the place of each that has one.
-fn ask(socket: &mut NetlinkSocket, batch: &Batch, mut answer: impl FnMut(usize, &DiagSocket)) -> io::Result<()> {
-    let first = batch.send(socket)?;
-    let mut unanswered = batch.count;
+fn ask(
+    socket: &mut NetlinkSocket,
+    requests: Vec<DiagRequest>,
+    mut answer: impl FnMut(usize, &DiagSocket<'_>),
+) -> io::Result<()> {
+    let Some(first) = requests.first().map(|request| request.sequence) else { return Ok(()) };
+    socket.send(requests.as_bytes())?;
+    let mut unanswered = requests.len();
     while unanswered > 0 {
         for datagram in socket.receive_batch(unanswered)? {
             for message in codec::messages(datagram) {
                 let index = message.sequence.wrapping_sub(first) as usize;
                 // An answer to an earlier exchange that broke off.
-                let Some((local, remote, _)) = batch.questions[..batch.count].get(index) else { continue };
+                let Some(request) = requests.get(index) else { continue };
                 unanswered = unanswered.saturating_sub(1);
                 match message.outcome() {
                     Some(Outcome { errno: 0 | libc::ENOENT, .. }) => {}
@@ -106,9 +109,8 @@ fn ask(socket: &mut NetlinkSocket, batch: &Batch, mut answer: impl FnMut(usize, 
                     None if message.kind == SOCK_DIAG_BY_FAMILY => {
                         // Where the subflow is gone, the kernel may answer with the listening socket of its port, or
                         // with what is left of it in TIME_WAIT, which is no subflow any more.
-                        let same =
-                            |found: &DiagSocket| found.is_subflow && found.local == *local && found.remote == *remote;
-                        if let Some(found) = diag::parse(message.payload, false).filter(same) {
+                        let same = |found: &DiagSocket<'_>| found.is_subflow && found.is_asked_for_by(request);
+                        if let Some(found) = diag::parse(message.payload).filter(same) {
                             answer(index, &found);
                         }
                     }
@@ -117,16 +119,22 @@ fn ask(socket: &mut NetlinkSocket, batch: &Batch, mut answer: impl FnMut(usize, 
             }
         }
     }
+    socket.requests = requests;
     Ok(())
 }
 
 /// Who began the connection, from the flags of its initial subflow; None where the kernel does not show it.
 pub(crate) fn server_side(fd: BorrowedFd<'_>, initial: &Subflow) -> Option<bool> {
     let mut socket = lend(libc::NETLINK_SOCK_DIAG, fd).ok()?;
-    let mut context = None;
-    let batch = Batch::of(std::iter::once((initial.local, initial.remote, 0)));
-    ask(&mut socket, &batch, |_, answer| context = answer.mptcp).ok()?;
+    let mut answered = None;
+    ask_on(&[0], &mut socket, initial.local, initial.remote, |answer| answered = Some(answer.mptcp)).ok()?;
+    if answered.is_none() {
+        // Gone, or bound to a device.
+        let interfaces = interface::all().ok()?;
+        ask_on(&interfaces, &mut socket, initial.local, initial.remote, |answer| answered = Some(answer.mptcp)).ok()?;
+    }
     socket.done();
+    let context = answered?;
     // The side that asked for MPTCP has the local mark; both have the peer's.
     Some(!context?.flags.contains(SubflowFlags::MCAP_LOCAL))
 }

@@ -93,9 +93,14 @@ fn namespace_path_manager() -> PathManager {
 /// Told apart from a fall-back to TCP: before 5.16 `MPTCP_INFO` is refused on every socket. Tried once on a fresh one.
 pub(crate) fn kernel_has_mptcp_info() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(|| match SocketOptions::new().socket(Domain::IPV4) {
+    if let Some(has) = HAS.get() {
+        return *has;
+    }
+    // Found out before it is kept: a child that is forked meanwhile must not wait for it.
+    let has = match SocketOptions::new().socket(Domain::IPV4) {
         Ok(new) if new.fallback_reason.is_none() => has_info(new.socket.as_fd()),
         // No MPTCP socket to try it on now; the one in question was made by a kernel that has MPTCP.
         _ => true,
-    })
+    };
+    *HAS.get_or_init(|| has)
 }

@@ -49,7 +49,7 @@ mod switch;
 mod sys;
 mod table;
 
-pub use connection::Connection;
+pub use connection::{Connection, SubflowVisitor};
 pub use endpoints::{Endpoint, PathManagerSettings, path_manager_settings};
 pub use error::{Error, ErrorKind, Result};
 pub use features::Features;

@@ -219,6 +219,12 @@ impl Monitor {
         lock(&self.state).watched.remove(&token);
     }
 
+    /// How many connections are watched. Those that are over are not any more: with none left, nothing more comes than
+    /// what is already here.
+    pub fn watched(&self) -> usize {
+        lock(&self.state).watched.len()
+    }
+
     fn watch(&self, connection: &Connection<'_>, snapshot: &Snapshot) -> Result<u32> {
         if snapshot.token == 0 {
             return Err(Error::new(ErrorKind::NotReady, OPERATION).with_hint("connect the socket first"));

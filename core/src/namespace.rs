@@ -81,8 +81,8 @@ fn positions(all: &[NamespaceConnection], key: fn(&NamespaceConnection) -> u32) 
     all.iter().map(key).enumerate().filter(|(_, key)| *key != 0).map(|(position, key)| (key, position)).collect()
 }
 
-fn connection(found: &DiagSocket) -> NamespaceConnection {
-    let info = found.mptcp_info.unwrap_or_default();
+fn connection(found: &DiagSocket<'_>) -> NamespaceConnection {
+    let info = found.mptcp_info().unwrap_or_default();
     NamespaceConnection {
         local: found.local,
         remote: found.remote,
@@ -97,15 +97,15 @@ fn connection(found: &DiagSocket) -> NamespaceConnection {
     }
 }
 
-fn subflow(found: &DiagSocket) -> Subflow {
-    let tcp = found.tcp_info.unwrap_or_default();
+fn subflow(found: &DiagSocket<'_>) -> Subflow {
+    let tcp = found.tcp_info().unwrap_or_default();
     let mut subflow = Subflow::from_tcp_info(0, found.local, found.remote, &tcp);
     subflow.state = found.state;
     subflow.set_detail(found, interface::name(found.interface));
     subflow
 }
 
-fn dump(socket: &mut NetlinkSocket, family: u8, mptcp: bool, mut each: impl FnMut(DiagSocket)) -> io::Result<()> {
+fn dump(socket: &mut NetlinkSocket, family: u8, mptcp: bool, mut each: impl FnMut(DiagSocket<'_>)) -> io::Result<()> {
     let sequence = socket.sequences(1);
     socket.send(&diag::dump_request(family, mptcp, sequence))?;
     let mut buffer = Vec::new();
@@ -116,7 +116,7 @@ fn dump(socket: &mut NetlinkSocket, family: u8, mptcp: bool, mut each: impl FnMu
                 Some(outcome) if outcome.errno == 0 => return Ok(()),
                 Some(outcome) => return Err(io::Error::from_raw_os_error(outcome.errno)),
                 None if message.kind == SOCK_DIAG_BY_FAMILY => {
-                    diag::parse(message.payload, mptcp).into_iter().for_each(&mut each);
+                    diag::parse(message.payload).into_iter().for_each(&mut each);
                 }
                 None => {}
             }

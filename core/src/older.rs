@@ -11,6 +11,7 @@ use crate::connection::first_addresses;
 use crate::error::{Error, Result};
 use crate::info::Info;
 use crate::subflow::{INITIAL_ID, Subflow};
+use crate::sys::fork::hold_off_forks;
 use crate::sys::netlink::lock;
 use crate::sys::sockopt::{cookie, subflow_data};
 use crate::table::{BySocket, Ids, Sums};
@@ -61,6 +62,7 @@ static REMEMBERED: LazyLock<Mutex<BySocket<Remembered>>> = LazyLock::new(|| Mute
 
 fn assign_ids(fd: BorrowedFd<'_>, subflows: &mut [Subflow]) {
     let present: Vec<_> = subflows.iter().map(|subflow| (subflow.local, subflow.remote)).collect();
+    let _no_fork = hold_off_forks();
     let ids = lock(&REMEMBERED).get(cookie(fd)).ids.assign(first_addresses(fd), &present);
     for (subflow, id) in subflows.iter_mut().zip(ids) {
         subflow.id = id;
@@ -70,6 +72,7 @@ fn assign_ids(fd: BorrowedFd<'_>, subflows: &mut [Subflow]) {
 
 /// The byte counters of a connection on a kernel that keeps none: sums over its subflows, the closed ones as last seen.
 pub(crate) fn add_up(fd: BorrowedFd<'_>, info: &mut Info, subflows: &[Subflow]) {
+    let _no_fork = hold_off_forks();
     let sums = lock(&REMEMBERED).get(cookie(fd)).sums.update(subflows);
     info.bytes_sent = sums.bytes_sent;
     info.bytes_received = sums.bytes_received;

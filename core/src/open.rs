@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::name::Name;
 use crate::privilege::provider;
 use crate::subflow::{Subflow, TcpState};
+use crate::sys::fork::hold_off_forks;
 use crate::sys::interface;
 use crate::sys::netlink::{BATCH, NetlinkSocket, lock, wait_readable};
 use crate::sys::sockopt::cookie;
@@ -137,6 +138,7 @@ const SOCKETS: usize = 16_384;
 /// By socket, since a program may hold several views of one connection.
 pub(crate) fn with_opened<R>(fd: BorrowedFd<'_>, use_it: impl FnOnce(&mut Opened) -> R) -> R {
     static OPENED: LazyLock<Mutex<BySocket<Opened>>> = LazyLock::new(|| Mutex::new(BySocket::new(SOCKETS)));
+    let _no_fork = hold_off_forks();
     use_it(lock(&OPENED).get(cookie(fd)))
 }
 

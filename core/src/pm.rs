@@ -38,7 +38,12 @@ pub(crate) fn path_manager(fd: BorrowedFd<'_>, token: u32) -> PathManager {
 /// Before 6.9 the kernel answers this question for the whole namespace, whatever token is given.
 pub(crate) fn heeds_tokens(socket: &mut NetlinkSocket) -> bool {
     static HEEDS: OnceLock<bool> = OnceLock::new();
-    *HEEDS.get_or_init(|| local_addresses(socket, 0).is_ok_and(|(outcome, _)| outcome.errno != 0))
+    if let Some(heeds) = HEEDS.get() {
+        return *heeds;
+    }
+    // Found out before it is kept: a child that is forked meanwhile must not wait for it.
+    let heeds = local_addresses(socket, 0).is_ok_and(|(outcome, _)| outcome.errno != 0);
+    *HEEDS.get_or_init(|| heeds)
 }
 
 /// Whether the path manager takes commands from this process: one that names no connection is refused for that, or

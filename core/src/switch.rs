@@ -21,6 +21,7 @@ use socket2::Socket;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fd::effective_uid;
+use crate::sys::fork::hold_off_forks;
 use crate::sys::netlink::{lock, namespace_of};
 
 const OPERATION: &str = "socket";
@@ -39,6 +40,8 @@ pub(crate) fn with_userspace_path_manager(
 ) -> Result<(io::Result<Socket>, Duration)> {
     /// Threads of one process take turns here, rather than by trying.
     static TURN: Mutex<()> = Mutex::new(());
+    // A child would inherit the switch's lock, and hold it for as long as it lives.
+    let _no_fork = hold_off_forks();
     let _turn = lock(&TURN);
     let setting = Setting::open().map_err(|error| explain(&error))?;
     let held = hold_lock()?;

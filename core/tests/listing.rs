@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A listing is one picture of a connection, whatever others do to it meanwhile.
 
+#[allow(unreachable_pub, reason = "shared by several test programs")]
 mod common;
 
 use std::collections::{BTreeSet, HashMap};
@@ -162,6 +163,20 @@ fn is_the_same_from_every_view_and_descriptor() {
             assert_eq!(pairs(&stream), pairs(&other));
         });
     }
+}
+
+#[test]
+fn tells_the_interface_of_a_bound_subflow() {
+    Lab::new().run(|| {
+        let second = variable("LAB_CLIENT_2");
+        run("ip", &["mptcp", "limits", "set", "subflows", "8"]);
+        run("ip", &["mptcp", "endpoint", "add", &second, "dev", "path2", "subflow"]);
+        let stream = connected(2);
+        let detail = Connection::new(&stream).expect("a connection").subflows_detail().expect("a listing");
+        let interfaces: Vec<_> = detail.iter().map(|subflow| subflow.interface.as_deref().map(str::to_owned)).collect();
+        assert_eq!(interfaces, [None, Some("path2".to_owned())]);
+        detail.iter().for_each(check_detail);
+    });
 }
 
 #[test]

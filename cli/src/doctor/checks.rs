@@ -3,12 +3,12 @@
 
 use std::io;
 
-use mptcpapi::{ErrorKind, Features, PathManager, Status};
+use mptcpapi::{Control, ErrorKind, EventSource, Features, PathManager, SocketOptions, Status};
 
 use super::self_test::{self, SelfTest};
 use super::system::{self, Counters};
 use super::{Check, Report};
-use crate::Failure;
+use crate::{Failure, units};
 
 /// What the checks look at.
 struct Findings {
@@ -40,6 +40,8 @@ pub(super) fn all() -> Result<Report, Failure> {
         path_manager(&findings),
         endpoints(&findings),
         control(&findings),
+        control_app(),
+        events(&findings),
         join_initial(),
         checksum(),
         scheduler(),
@@ -322,10 +324,63 @@ fn endpoints(findings: &Findings) -> Check {
 fn control(findings: &Findings) -> Check {
     const NAME: &str = "control";
     if findings.features.net_admin {
-        return Check::ok(NAME, "this user may open and close subflows (CAP_NET_ADMIN)");
+        return Check::ok(NAME, "this process may open and close subflows (CAP_NET_ADMIN)");
+    }
+    if has_no_netlink() {
+        return Check::limited(NAME, "this process may read, but not open or close subflows: no netlink", NO_NETLINK);
     }
     let advice = "run as root, or give the program the capability: `setcap cap_net_admin+ep PROGRAM`";
-    Check::limited(NAME, "this user may read, but not open or close subflows (no CAP_NET_ADMIN)", advice)
+    Check::limited(NAME, "this process may read, but not open or close subflows (no CAP_NET_ADMIN)", advice)
+}
+
+fn has_no_netlink() -> bool {
+    mptcpapi::path_manager_settings().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
+/// Tried: it may fail in ways that no setting tells, such as a read-only /proc/sys.
+fn control_app() -> Check {
+    const NAME: &str = "control_app";
+    let made = SocketOptions::new().control(Control::App).socket(mptcpapi::socket2::Domain::IPV4);
+    match made {
+        Ok(new) if new.fallback_reason.is_some() => Check::no(NAME, NO_SOCKET.0, NO_SOCKET.1),
+        Ok(new) if new.switched.is_zero() => {
+            Check::ok(NAME, "sockets are the application's to run without a switch: the path manager is userspace")
+        }
+        Ok(new) => {
+            let switched = u32::try_from(new.switched.as_micros()).unwrap_or(u32::MAX);
+            let finding = format!(
+                "programs can make sockets with control = app: the path manager was userspace for {}",
+                units::microseconds(switched)
+            );
+            Check::ok(NAME, finding)
+        }
+        Err(error) => {
+            let advice = hint_or(&error, "see control");
+            let finding =
+                format!("no socket with control = app: {}", io::Error::from_raw_os_error(error.raw_os_error()));
+            match error.kind() {
+                ErrorKind::PermissionDenied => Check::limited(NAME, finding, advice),
+                _ => Check::no(NAME, finding, advice),
+            }
+        }
+    }
+}
+
+fn events(findings: &Findings) -> Check {
+    const NAME: &str = "events";
+    match findings.test.as_ref().map(|test| &test.events) {
+        Ok(Ok(EventSource::Netlink)) => Check::ok(NAME, "the kernel tells of each change (netlink)"),
+        Ok(Ok(_)) => {
+            let finding =
+                "changes are found by comparing listings (polling): what comes and goes in between is not seen";
+            let privilege = "for events from the kernel: run as root, or give the program CAP_NET_ADMIN";
+            Check::limited(NAME, finding, if has_no_netlink() { NO_NETLINK } else { privilege })
+        }
+        Ok(Err(error)) if findings.test.as_ref().is_ok_and(SelfTest::passed) => {
+            Check::no(NAME, error.to_string(), hint_or(error, NO_NETLINK))
+        }
+        _ => Check::limited(NAME, "not tried: there was no MPTCP connection", "see connection"),
+    }
 }
 
 fn join_initial() -> Check {

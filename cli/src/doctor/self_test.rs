@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use mptcpapi::{Connection, Info, SocketOptions, Status, Subflow};
+use mptcpapi::{Connection, EventSource, Info, SocketOptions, Status, Subflow};
 
 use crate::Failure;
 
@@ -21,6 +21,8 @@ pub(super) struct SelfTest {
     pub(super) info: mptcpapi::Result<Info>,
     pub(super) subflows: mptcpapi::Result<Vec<Subflow>>,
     pub(super) detail: mptcpapi::Result<Vec<Subflow>>,
+    /// Where events of it come from.
+    pub(super) events: mptcpapi::Result<EventSource>,
     /// Whether the listing of the namespace has it.
     pub(super) listed: mptcpapi::Result<bool>,
 }
@@ -52,6 +54,7 @@ pub(super) fn run() -> Result<SelfTest, Failure> {
         server: Connection::new(&server)?.status()?,
         subflows: connection.subflows(),
         detail: connection.subflows_detail(),
+        events: connection.monitor().map(|monitor| monitor.source()),
         info,
         listed,
     })

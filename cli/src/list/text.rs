@@ -39,7 +39,8 @@ pub(super) fn lines(connections: &[Connection], rates: bool, limit: Option<usize
     if connections.is_empty() {
         return vec![Line::of(Style::Dim, "no MPTCP connections in this network namespace")];
     }
-    let (titles, rows) = subflow_lines(connections, rates, limit);
+    let subflows = connections.iter().flat_map(|connection| &connection.subflows);
+    let (titles, rows) = subflow_lines(subflows, rates, limit);
     let mut rows = rows.into_iter();
     let mut lines = Vec::new();
     for (place, connection) in connections.iter().enumerate() {
@@ -58,20 +59,24 @@ pub(super) fn lines(connections: &[Connection], rates: bool, limit: Option<usize
     lines
 }
 
-fn subflow_lines(connections: &[Connection], rates: bool, limit: Option<usize>) -> (Line, Vec<Line>) {
+/// The titles, and a line for each subflow.
+pub(crate) fn subflow_lines<'a>(
+    subflows: impl Iterator<Item = &'a Subflow> + Clone,
+    rates: bool,
+    limit: Option<usize>,
+) -> (Line, Vec<Line>) {
     let mut contents = COLUMNS.to_vec();
     if rates {
         let place = contents.iter().position(|(title, ..)| *title == "retrans").unwrap_or(contents.len());
         contents.splice(place..place, RATES);
     }
-    let subflows = || connections.iter().flat_map(|connection| &connection.subflows);
     // Few programs bind: a column for them only where there is one.
-    if subflows().any(|subflow| subflow.interface.is_some()) {
+    if subflows.clone().any(|subflow| subflow.interface.is_some()) {
         contents.push(BOUND_TO);
     }
     let columns = contents.iter().map(|&(title, align, rank, _)| Column { title, align, rank }).collect();
     let mut table = Table::new(columns, 2);
-    for subflow in subflows() {
+    for subflow in subflows {
         table.row(contents.iter().map(|(.., cell)| cell(subflow)).collect());
     }
     table.lines(limit)

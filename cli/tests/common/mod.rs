@@ -6,12 +6,13 @@ use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mptcpapi::Connection;
+use mptcpapi::{Connection, Control, SocketOptions};
 use serde_json::Value;
 
 /// The command under test.
@@ -77,6 +78,28 @@ pub(crate) fn connect_twice() -> TcpStream {
     stream.read_exact(&mut [0]).unwrap();
     wait_until("two subflows", || (Connection::new(&stream).unwrap().subflows().unwrap().len() == 2).then_some(()));
     stream
+}
+
+/// A connection to the lab's peer whose subflows are this process's to run; it can be joined.
+pub(crate) fn connect_app(words: &str) -> TcpStream {
+    let address = format!("{}:{}", env::var("LAB_SERVER_1").unwrap(), env::var("LAB_PORT").unwrap());
+    let mut stream = SocketOptions::new().control(Control::App).connect(address).unwrap();
+    stream.write_all(format!("{words}\n").as_bytes()).unwrap();
+    // The acknowledgement of data is what the kernel waits for.
+    let view = Connection::new(&stream).unwrap();
+    wait_until("the peer has the words", || (view.info().unwrap().bytes_acked > 0).then_some(()));
+    stream
+}
+
+/// What names a connection of this process on the command line: PID FD.
+pub(crate) fn words(stream: &TcpStream) -> [String; 2] {
+    [std::process::id().to_string(), stream.as_raw_fd().to_string()]
+}
+
+/// Ctrl-C.
+pub(crate) fn interrupt(pid: u32) {
+    let (code, _, errors) = run(Command::new("kill").args(["-INT", &pid.to_string()]));
+    assert_eq!((code, errors.as_str()), (0, ""));
 }
 
 /// The command with these arguments, without what the tests' own environment would change.

@@ -11,20 +11,37 @@ const AF_INET6: u16 = libc::AF_INET6 as u16;
 /// A `sockaddr_in` or `sockaddr_in6`; None for other families and cut bytes.
 #[inline(always)]
 pub(crate) fn sockaddr(bytes: &[u8]) -> Option<SocketAddr> {
-    let family = u16::from_ne_bytes(*bytes.first_chunk()?);
-    let port = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
-    match family {
-        AF_INET => {
-            let ip: [u8; 4] = *bytes.get(4..)?.first_chunk()?;
-            Some(SocketAddrV4::new(Ipv4Addr::from(ip), port).into())
-        }
-        AF_INET6 => {
-            let ip: [u8; 16] = *bytes.get(8..)?.first_chunk()?;
-            let scope = u32::from_ne_bytes(*bytes.get(24..)?.first_chunk()?);
-            Some(SocketAddrV6::new(Ipv6Addr::from(ip), port, 0, scope).into())
-        }
+    match family_of(bytes)? {
+        AF_INET => sockaddr_in(bytes).map(SocketAddr::V4),
+        AF_INET6 => sockaddr_in6(bytes).map(SocketAddr::V6),
         _ => None,
     }
+}
+
+/// `sa_family`.
+#[inline(always)]
+pub(crate) fn family_of(bytes: &[u8]) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.first_chunk()?))
+}
+
+#[inline(always)]
+fn port_of(bytes: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?))
+}
+
+/// A `sockaddr_in`, when it says that it is one.
+#[inline(always)]
+pub(crate) fn sockaddr_in(bytes: &[u8]) -> Option<SocketAddrV4> {
+    let ip: [u8; 4] = *bytes.get(4..)?.first_chunk()?;
+    (family_of(bytes)? == AF_INET).then_some(SocketAddrV4::new(Ipv4Addr::from(ip), port_of(bytes)?))
+}
+
+/// A `sockaddr_in6`, when it says that it is one.
+#[inline(always)]
+pub(crate) fn sockaddr_in6(bytes: &[u8]) -> Option<SocketAddrV6> {
+    let ip: [u8; 16] = *bytes.get(8..)?.first_chunk()?;
+    let scope = u32::from_ne_bytes(*bytes.get(24..)?.first_chunk()?);
+    (family_of(bytes)? == AF_INET6).then_some(SocketAddrV6::new(Ipv6Addr::from(ip), port_of(bytes)?, 0, scope))
 }
 
 /// The two addresses of a sock_diag answer; None for families that have no such address.

@@ -16,7 +16,7 @@ use crate::subflow::TcpState;
 
 /// What one answer says of one socket.
 #[derive(Debug, Clone)]
-pub(crate) struct DiagSocket {
+pub(crate) struct DiagSocket<'a> {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) state: TcpState,
@@ -27,14 +27,29 @@ pub(crate) struct DiagSocket {
     pub(crate) congestion: Option<Name>,
     /// IP_TOS, or IPV6_TCLASS on IPv6.
     pub(crate) tos: Option<u8>,
-    /// Of a TCP socket.
-    pub(crate) tcp_info: Option<TcpInfo>,
-    /// Of an MPTCP socket.
-    pub(crate) mptcp_info: Option<MptcpInfo>,
+    /// `tcp_info` of a TCP socket, `mptcp_info` of an MPTCP one: whoever asked knows.
+    info: Option<&'a [u8]>,
     /// Of a subflow, where the kernel shows it.
     pub(crate) mptcp: Option<SubflowContext>,
     /// True of every subflow, also where the kernel does not show the rest.
     pub(crate) is_subflow: bool,
+}
+
+impl DiagSocket<'_> {
+    /// Of a TCP socket.
+    pub(crate) fn tcp_info(&self) -> Option<TcpInfo> {
+        self.info.map(read_prefix)
+    }
+
+    /// Of an MPTCP socket.
+    pub(crate) fn mptcp_info(&self) -> Option<MptcpInfo> {
+        self.info.map(read_prefix)
+    }
+
+    /// Whether the request names these addresses. It cannot name the scope of a link-local one.
+    pub(crate) fn is_asked_for_by(&self, request: &DiagRequest) -> bool {
+        diag_address(request.family, &request.id) == Some((self.local, self.remote))
+    }
 }
 
 /// The MPTCP part of a subflow's answer.
@@ -101,7 +116,7 @@ fn request(family: u8, protocol: u8, flags: u16, sequence: u32, id: DiagSockId) 
 }
 
 /// The payload of one answer; None where it is cut or of a family without ports.
-pub(crate) fn parse(payload: &[u8], mptcp: bool) -> Option<DiagSocket> {
+pub(crate) fn parse(payload: &[u8]) -> Option<DiagSocket<'_>> {
     let attributes_at = size_of::<DiagMessage>();
     let rest = payload.get(attributes_at..)?;
     let head: DiagMessage = read_prefix(payload);
@@ -115,8 +130,7 @@ pub(crate) fn parse(payload: &[u8], mptcp: bool) -> Option<DiagSocket> {
         inode: head.inode,
         congestion: None,
         tos: None,
-        tcp_info: None,
-        mptcp_info: None,
+        info: None,
         mptcp: None,
         is_subflow: false,
     };
@@ -125,8 +139,7 @@ pub(crate) fn parse(payload: &[u8], mptcp: bool) -> Option<DiagSocket> {
             diag::CONG => socket.congestion = text_of(value).map(Name::new),
             diag::TOS if sends_ipv4(&local) => socket.tos = value.first().copied(),
             diag::TCLASS if !sends_ipv4(&local) => socket.tos = value.first().copied(),
-            diag::INFO if mptcp => socket.mptcp_info = Some(read_prefix(value)),
-            diag::INFO => socket.tcp_info = Some(read_prefix(value)),
+            diag::INFO => socket.info = Some(value),
             diag::ULP_INFO => parse_ulp(value, &mut socket),
             _ => {}
         }
@@ -142,10 +155,10 @@ fn sends_ipv4(local: &SocketAddr) -> bool {
     }
 }
 
-fn parse_ulp(bytes: &[u8], socket: &mut DiagSocket) {
+fn parse_ulp(bytes: &[u8], socket: &mut DiagSocket<'_>) {
     for (kind, value) in attributes(bytes) {
         match kind {
-            diag::ULP_NAME => socket.is_subflow = text_of(value) == Some("mptcp"),
+            diag::ULP_NAME => socket.is_subflow = value == b"mptcp\0",
             diag::ULP_MPTCP => socket.mptcp = parse_context(value),
             _ => {}
         }

@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 
 use super::uapi::{FullInfoHeader, MptcpInfo, SUBFLOW_ADDRS_REMOTE, SUBFLOW_INFO_ADDRS, SUBFLOW_INFO_SIZE, TcpInfo};
-use super::{Elements, read_prefix, sockaddr, u32_of};
+use super::{Elements, read_prefix, sockaddr, sockaddr_in, sockaddr_in6, u32_of};
+use crate::connection::SubflowVisitor;
 use crate::subflow::{Subflow, TcpState};
 
 /// The answer, still in the kernel's bytes.
@@ -36,18 +37,22 @@ impl<'a> FullInfo<'a> {
         self.subflow_info.iter().zip(self.tcp_info.iter()).filter_map(|(info, tcp)| entry(info, tcp))
     }
 
-    /// Hands the live subflows to `visit`, oldest first.
-    ///
-    /// All of it is inlined into the visitor, so that a subflow is written once, where it is wanted: copying it takes
-    /// longer than decoding it.
+    /// Hands the live subflows to the visitor, oldest first.
     #[inline]
-    pub(crate) fn visit_live(&self, mut visit: impl FnMut(Subflow)) {
-        let Some((subflow_info, tcp_info)) = self.as_expected() else { return self.visit_live_of_others(&mut visit) };
+    pub(crate) fn visit_live(&self, visitor: &mut impl SubflowVisitor) {
+        let Some((subflow_info, tcp_info)) = self.as_expected() else { return self.visit_live_of_others(visitor) };
         for (info, tcp) in subflow_info.iter().zip(tcp_info) {
-            if TcpState(tcp.state).is_live() {
-                if let Some((id, local, remote)) = identity(info) {
-                    visit(Subflow::from_tcp_info(id, local, remote, tcp));
-                }
+            if !TcpState(tcp.state).is_live() {
+                continue;
+            }
+            let (id, addresses) = info.split_at(SUBFLOW_INFO_ADDRS);
+            let (local, remote) = addresses.split_at(SUBFLOW_ADDRS_REMOTE);
+            let Some(id) = u32_of(id) else { continue };
+            // Both addresses of a subflow are of one family: each is compiled by itself.
+            if let (Some(local), Some(remote)) = (sockaddr_in(local), sockaddr_in(remote)) {
+                visitor.visit(Subflow::from_tcp_info(id, local.into(), remote.into(), tcp));
+            } else if let (Some(local), Some(remote)) = (sockaddr_in6(local), sockaddr_in6(remote)) {
+                visitor.visit(Subflow::from_tcp_info(id, local.into(), remote.into(), tcp));
             }
         }
     }
@@ -60,8 +65,8 @@ impl<'a> FullInfo<'a> {
 
     /// Elements of an older kernel.
     #[cold]
-    fn visit_live_of_others(&self, visit: &mut dyn FnMut(Subflow)) {
-        self.entries().filter(|subflow| subflow.state.is_live()).for_each(visit);
+    fn visit_live_of_others(&self, visitor: &mut dyn SubflowVisitor) {
+        self.entries().filter(|subflow| subflow.state.is_live()).for_each(|subflow| visitor.visit(subflow));
     }
 
     /// The TCP states of all entries; all there is when no subflow_info was asked for.

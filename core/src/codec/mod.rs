@@ -17,7 +17,7 @@ pub(crate) mod subflow_data;
 mod tests;
 pub(crate) mod uapi;
 
-pub(crate) use address::{diag_address, put_diag_address, sockaddr};
+pub(crate) use address::{diag_address, put_diag_address, sockaddr, sockaddr_in, sockaddr_in6};
 
 /// A struct from the front of `bytes`: what is missing is zero, what is too much is ignored.
 #[inline]

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Netlink framing: messages out of a datagram, errors with the kernel's words, generic netlink requests.
 
-use netlink_packet_core::{NetlinkBuffer, NlaBuffer, NlasIterator};
-
 use super::uapi::{genl, netlink};
 use super::{text_of, u32_of};
 
@@ -18,29 +16,35 @@ pub(crate) struct Message<'a> {
 /// The messages in one datagram; stops at the first that is cut or malformed.
 pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
-        let buffer = NetlinkBuffer::new_checked(datagram).ok()?;
-        let length = buffer.length() as usize;
+        let header = datagram.first_chunk::<HEADER>()?;
+        let length = u32_of(header)? as usize;
         let message = Message {
-            kind: buffer.message_type(),
-            flags: buffer.flags(),
-            sequence: buffer.sequence_number(),
+            kind: u16_of(&header[4..])?,
+            flags: u16_of(&header[6..])?,
+            sequence: u32_of(&header[8..])?,
             payload: datagram.get(HEADER..length)?,
         };
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+        datagram = length.checked_next_multiple_of(4).and_then(|next| datagram.get(next..)).unwrap_or(&[]);
         Some(message)
     })
 }
 
 /// The attributes in `bytes`, nested marks removed; stops at the first that is malformed.
-pub(crate) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> + use<'_> {
-    NlasIterator::new(bytes).map_while(move |attribute| attribute.ok().map(value_of))
+#[inline]
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> + use<'_> {
+    std::iter::from_fn(move || {
+        let header = bytes.first_chunk::<ATTRIBUTE_HEADER>()?;
+        let length = usize::from(u16_of(header)?);
+        let kind = u16_of(&header[2..])? & ATTRIBUTE_KIND_MASK;
+        let value = bytes.get(ATTRIBUTE_HEADER..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+        Some((kind, value))
+    })
 }
 
-fn value_of<'a>(attribute: NlaBuffer<&'a [u8]>) -> (u16, &'a [u8]) {
-    let kind = attribute.kind();
-    let length = attribute.value_length();
-    let whole: &'a [u8] = attribute.into_inner();
-    (kind, whole.get(ATTRIBUTE_HEADER..ATTRIBUTE_HEADER + length).unwrap_or(&[]))
+#[inline]
+fn u16_of(bytes: &[u8]) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.first_chunk()?))
 }
 
 /// The attributes of a generic netlink message.
@@ -171,5 +175,7 @@ pub(crate) const GENL_HEADER: usize = 4;
 /// `struct nlmsghdr`.
 pub(crate) const HEADER: usize = 16;
 const ATTRIBUTE_HEADER: usize = 4;
+/// Without `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
+const ATTRIBUTE_KIND_MASK: u16 = 0x3fff;
 /// `NLA_F_NESTED`.
 const NESTED: u16 = 0x8000;

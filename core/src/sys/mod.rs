@@ -12,6 +12,7 @@ pub(crate) mod sockopt;
 use std::io;
 
 /// The result of a system call that answers -1 and errno.
+#[inline]
 fn check(result: libc::c_long) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }

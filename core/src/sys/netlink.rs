@@ -2,6 +2,7 @@
 //! Netlink sockets, lent one user at a time from a pool per process.
 
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::check;
 use super::fork::per_process;
 use super::sockopt::getsockopt_number;
-use crate::codec::uapi::SO_NETNS_COOKIE;
+use crate::codec::uapi::{DiagRequest, SO_NETNS_COOKIE};
 
 /// Answers to exact requests, acknowledgements and events are small (at most about 600 bytes).
 const REPLY_SIZE: usize = 1024;
@@ -27,6 +28,8 @@ pub(crate) struct NetlinkSocket {
     socket: Socket,
     sequence: u32,
     replies: Box<[[u8; REPLY_SIZE]; BATCH]>,
+    /// Memory for the requests of one batch, used again.
+    pub(crate) requests: Vec<DiagRequest>,
     /// What the generic netlink controller told of the family `mptcp_pm`, once asked for.
     pub(crate) family: Option<crate::codec::netlink::Family>,
 }
@@ -36,7 +39,7 @@ impl NetlinkSocket {
     pub(crate) fn open(protocol: i32) -> io::Result<Self> {
         let kind = Type::RAW.cloexec();
         let socket = Socket::new_raw(Domain::from(libc::AF_NETLINK), kind, Some(Protocol::from(protocol)))?;
-        let netlink = NetlinkSocket { socket, sequence: 0, replies: Box::new([[0; REPLY_SIZE]; BATCH]), family: None };
+        let netlink = NetlinkSocket { socket, sequence: 0, replies: Box::new([[0; REPLY_SIZE]; BATCH]), requests: Vec::new(), family: None };
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK, libc::NETLINK_GET_STRICT_CHK] {
             // Older kernels lack some; then errors come without the kernel's words.
             let _ = netlink.set_option(option, 1);
@@ -82,13 +85,14 @@ impl NetlinkSocket {
     /// Up to `count` datagrams that are there now; WouldBlock where there is none. The answers to a request are there
     /// when `send` returns: the kernel works inside that call.
     pub(crate) fn receive_batch(&mut self, count: usize) -> io::Result<impl Iterator<Item = &[u8]>> {
-        // SAFETY: all-zero is a valid iovec and mmsghdr: null pointers with length 0.
-        let (mut vectors, mut messages): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
-            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
         let count = count.min(BATCH);
+        let mut vectors = [const { MaybeUninit::uninit() }; BATCH];
+        let mut messages = [const { MaybeUninit::uninit() }; BATCH];
         for ((vector, message), reply) in vectors.iter_mut().zip(&mut messages).zip(self.replies.iter_mut()).take(count)
         {
-            *vector = libc::iovec { iov_base: reply.as_mut_ptr().cast(), iov_len: REPLY_SIZE };
+            let vector = vector.write(libc::iovec { iov_base: reply.as_mut_ptr().cast(), iov_len: REPLY_SIZE });
+            // SAFETY: all-zero is a valid mmsghdr: null pointers with length 0.
+            let message: &mut libc::mmsghdr = message.write(unsafe { std::mem::zeroed() });
             message.msg_hdr.msg_iov = vector;
             message.msg_hdr.msg_iovlen = 1;
         }
@@ -96,19 +100,20 @@ impl NetlinkSocket {
         let received = unsafe {
             libc::recvmmsg(
                 self.socket.as_raw_fd(),
-                messages.as_mut_ptr(),
+                messages.as_mut_ptr().cast(),
                 count as libc::c_uint,
                 libc::MSG_DONTWAIT as _,
                 std::ptr::null_mut(),
             )
         };
-        let received = check(received.into())?;
-        Ok(self
-            .replies
-            .iter()
-            .zip(messages)
-            .take(received)
-            .map(|(reply, message)| &reply[..(message.msg_len as usize).min(REPLY_SIZE)]))
+        let received = check(received.into())?.min(count);
+        let mut lengths = [0; BATCH];
+        for (length, message) in lengths.iter_mut().zip(&messages[..received]) {
+            // SAFETY: the first `count` were written above.
+            *length = unsafe { message.assume_init_ref() }.msg_len;
+        }
+        let whole = self.replies.iter().zip(lengths).take(received);
+        Ok(whole.map(|(reply, length)| &reply[..(length as usize).min(REPLY_SIZE)]))
     }
 
     /// Joins multicast groups: once, and before anything is sent.

@@ -12,6 +12,7 @@ use crate::codec::full_info::FullInfo;
 use crate::codec::uapi::{FullInfoHeader, MPTCP_FULL_INFO, SOL_MPTCP, SUBFLOW_INFO_SIZE, SubflowData, TcpInfo};
 
 /// getsockopt into `value`; answers how many bytes the kernel wrote, at most its length.
+#[inline]
 pub(crate) fn getsockopt(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
     let mut length = value.len() as libc::socklen_t;
     // SAFETY: pointer and length describe `value`, which is ours for the call; the kernel writes at most `length`.
@@ -32,10 +33,8 @@ pub(crate) fn cookie(fd: BorrowedFd<'_>) -> u64 {
     getsockopt_number(fd, libc::SOL_SOCKET, libc::SO_COOKIE).unwrap_or(0)
 }
 
-/// Arrays of this many subflows live on the stack, 7.5 KiB.
-const STACK_ROOM: usize = 16;
-/// And of this many where so many are expected, 30 KiB: a goroutine's C stack and a musl thread have room for it.
-const LARGE_STACK_ROOM: usize = 64;
+/// Arrays of this many subflows live on the stack, 30 KiB: a goroutine's C stack and a musl thread have room for it.
+const STACK_ROOM: usize = 64;
 
 /// What a listing asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,50 +47,51 @@ pub(crate) enum Ask {
     States,
 }
 
-/// `MPTCP_FULL_INFO`, complete: where there are more subflows than `room`, it is asked again with more. `read` is called once.
+/// `MPTCP_FULL_INFO`, complete: where there are more subflows than there was room for, it is asked again with more.
 ///
-/// Allocates nothing while there are at most 16 subflows, or 64 and `room` said so; else two arrays that are freed again.
+/// Allocates nothing while there are at most 64 subflows, else two arrays that are freed again.
 #[inline]
 pub(crate) fn full_info<R>(
     fd: BorrowedFd<'_>,
     ask: Ask,
-    mut room: usize,
-    mut read: impl FnMut(FullInfo<'_>) -> R,
-) -> io::Result<R> {
-    loop {
-        let attempt = match room {
-            0..=STACK_ROOM => on_stack::<STACK_ROOM, R>(fd, ask, &mut read),
-            0..=LARGE_STACK_ROOM => on_stack::<LARGE_STACK_ROOM, R>(fd, ask, &mut read),
-            _ => on_heap(fd, ask, room, &mut read),
-        };
-        match attempt? {
-            Ok(value) => return Ok(value),
-            Err(total) => room = with_margin(total),
-        }
-    }
-}
-
-/// What `read` makes of the answer, or how many there are when that is more than `ROOM`. A function of its own, so that only who
-/// needs a large frame has one.
-#[inline(never)]
-fn on_stack<const ROOM: usize, R>(
-    fd: BorrowedFd<'_>,
-    ask: Ask,
-    read: &mut impl FnMut(FullInfo<'_>) -> R,
-) -> io::Result<Result<R, usize>> {
-    let mut tcp_info = [const { MaybeUninit::uninit() }; ROOM];
-    let mut subflow_info = [const { MaybeUninit::uninit() }; ROOM];
-    in_arrays(fd, ask, &mut tcp_info, &mut subflow_info, read)
-}
-
-#[inline(never)]
-fn on_heap<R>(
-    fd: BorrowedFd<'_>,
-    ask: Ask,
     room: usize,
-    read: &mut impl FnMut(FullInfo<'_>) -> R,
-) -> io::Result<Result<R, usize>> {
-    in_arrays(fd, ask, &mut Box::new_uninit_slice(room), &mut Box::new_uninit_slice(room), read)
+    read: impl FnOnce(FullInfo<'_>) -> R,
+) -> io::Result<R> {
+    let mut header = FullInfoHeader::default();
+    let mut tcp_info = [const { MaybeUninit::uninit() }; STACK_ROOM];
+    let mut subflow_info = [const { MaybeUninit::uninit() }; STACK_ROOM];
+    let many;
+    let answer = if room <= STACK_ROOM && full_info_once(fd, ask, &mut header, &mut tcp_info, &mut subflow_info)? {
+        // SAFETY: the header answers the request with these arrays.
+        unsafe { full_info_answer(&header, &tcp_info, &subflow_info) }
+    } else {
+        many = full_info_of_many(fd, ask, with_margin(room.max(header.num_subflows as usize)))?;
+        // SAFETY: as above.
+        unsafe { full_info_answer(&many.header, &many.tcp_info, &many.subflow_info) }
+    };
+    // The one place where it is called: it is compiled into this function.
+    Ok(read(answer))
+}
+
+type RawTcpInfo = MaybeUninit<TcpInfo>;
+type RawSubflowInfo = MaybeUninit<[u8; SUBFLOW_INFO_SIZE]>;
+
+struct Many {
+    header: FullInfoHeader,
+    tcp_info: Box<[RawTcpInfo]>,
+    subflow_info: Box<[RawSubflowInfo]>,
+}
+
+#[cold]
+fn full_info_of_many(fd: BorrowedFd<'_>, ask: Ask, mut room: usize) -> io::Result<Many> {
+    loop {
+        let mut header = FullInfoHeader::default();
+        let (mut tcp_info, mut subflow_info) = (Box::new_uninit_slice(room), Box::new_uninit_slice(room));
+        if full_info_once(fd, ask, &mut header, &mut tcp_info, &mut subflow_info)? {
+            return Ok(Many { header, tcp_info, subflow_info });
+        }
+        room = with_margin(header.num_subflows as usize);
+    }
 }
 
 /// Subflows may be added between two calls: ask for somewhat more than there were.
@@ -99,23 +99,21 @@ fn with_margin(total: usize) -> usize {
     total + total / 4 + 8
 }
 
+/// Fills the header and the arrays; true where all subflows had room.
 #[inline]
-fn in_arrays<R>(
+fn full_info_once(
     fd: BorrowedFd<'_>,
     ask: Ask,
-    tcp_info: &mut [MaybeUninit<TcpInfo>],
-    subflow_info: &mut [MaybeUninit<[u8; SUBFLOW_INFO_SIZE]>],
-    read: &mut impl FnMut(FullInfo<'_>) -> R,
-) -> io::Result<Result<R, usize>> {
+    header: &mut FullInfoHeader,
+    tcp_info: &mut [RawTcpInfo],
+    subflow_info: &mut [RawSubflowInfo],
+) -> io::Result<bool> {
     let room = tcp_info.len().min(subflow_info.len());
-    let mut header = FullInfoHeader {
-        size_tcpinfo_user: if ask == Ask::States { 8 } else { size_of::<TcpInfo>() as u32 },
-        size_sfinfo_user: if ask == Ask::States { 0 } else { SUBFLOW_INFO_SIZE as u32 },
-        size_arrays_user: u32::try_from(room).unwrap_or(u32::MAX),
-        subflow_info: subflow_info.as_mut_ptr() as u64,
-        tcp_info: tcp_info.as_mut_ptr() as u64,
-        ..FullInfoHeader::default()
-    };
+    header.size_tcpinfo_user = if ask == Ask::States { 8 } else { size_of::<TcpInfo>() as u32 };
+    header.size_sfinfo_user = if ask == Ask::States { 0 } else { SUBFLOW_INFO_SIZE as u32 };
+    header.size_arrays_user = u32::try_from(room).unwrap_or(u32::MAX);
+    header.subflow_info = subflow_info.as_mut_ptr() as u64;
+    header.tcp_info = tcp_info.as_mut_ptr() as u64;
     let value = match ask {
         Ask::Subflows => &mut header.as_mut_bytes()[..offset_of!(FullInfoHeader, mptcp_info)],
         Ask::All | Ask::States => header.as_mut_bytes(),
@@ -123,15 +121,24 @@ fn in_arrays<R>(
     // The kernel writes into the two arrays through the pointers in the header: at most `room` elements of the sizes
     // given there, which are those of the elements (or smaller).
     getsockopt(fd, SOL_MPTCP, MPTCP_FULL_INFO, value)?;
-    let total = header.num_subflows as usize;
-    if total > room {
-        return Ok(Err(total));
-    }
-    // SAFETY: the kernel has filled `total` packed elements of the answered size from the start of each array.
-    let tcp_info = unsafe { written(tcp_info, total, header.size_tcpinfo_user) };
+    Ok(header.num_subflows as usize <= room)
+}
+
+/// # Safety
+/// The header must be the kernel's answer to a request with these arrays.
+#[inline]
+unsafe fn full_info_answer<'a>(
+    header: &'a FullInfoHeader,
+    tcp_info: &'a [RawTcpInfo],
+    subflow_info: &'a [RawSubflowInfo],
+) -> FullInfo<'a> {
+    let room = tcp_info.len().min(subflow_info.len());
+    let filled = room.min(header.num_subflows as usize);
+    // SAFETY: the kernel has filled `filled` packed elements of the answered size from the start of each array.
+    let tcp_info = unsafe { written(tcp_info, filled, header.size_tcpinfo_user) };
     // SAFETY: as above.
-    let subflow_info = unsafe { written(subflow_info, total, header.size_sfinfo_user) };
-    Ok(Ok(read(FullInfo::parse(&header, room, tcp_info, subflow_info))))
+    let subflow_info = unsafe { written(subflow_info, filled, header.size_sfinfo_user) };
+    FullInfo::parse(header, room, tcp_info, subflow_info)
 }
 
 /// The bytes that the kernel has written at the front of an array.

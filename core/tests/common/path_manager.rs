@@ -5,12 +5,13 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
+use std::time::Duration;
 
+use mptcpapi::Connection;
 use mptcpapi::socket2::{Domain, Protocol, Socket, Type};
-use mptcpapi::{Connection, Subflow};
 
 use super::hosts::Program;
-use super::{client, connect_and_talk, run, server, variable, wait_until};
+use super::{client, connect_and_talk, run, server, variable, wait_for_subflows, wait_until};
 
 const SUBFLOW_CREATE: u8 = 10;
 const REQUEST_WITH_ACK: u16 = 5;
@@ -35,6 +36,7 @@ impl Subflows {
         let netlink = Socket::new_raw(Domain::from(16), kind, Some(Protocol::from(16))).expect("generic netlink");
         let mut all = Subflows { netlink, family: 0, _monitor };
         all.family = all.find_family();
+        all.wait_for_monitor();
         all
     }
 
@@ -78,32 +80,40 @@ impl Subflows {
         assert_eq!(error, 0, "SUBFLOW_CREATE");
     }
 
+    /// Joins are refused until the monitor listens, and nothing else tells when it does.
+    fn wait_for_monitor(&self) {
+        let (stream, token) = ready_for_joins();
+        let connection = Connection::new(&stream).expect("a connection");
+        wait_until("a subflow", || {
+            self.create(token, client(2), 1, server(1));
+            std::thread::sleep(Duration::from_millis(20));
+            (connection.subflows().expect("a listing").len() > 1).then_some(())
+        });
+    }
+
     /// A connection with this many live subflows, over both paths in turn.
     pub fn connection(&self, number: usize) -> TcpStream {
-        let stream = connect_and_talk(server(1));
-        let token = Connection::new(&stream).expect("a connection").info().expect("info").token;
+        let (stream, token) = ready_for_joins();
         let local = |index: usize| if index % 2 == 0 { (client(1), 0) } else { (client(2), 1) };
         for index in 1..number {
             let (ip, id) = local(index);
             self.create(token, ip, id, server(1));
         }
-        self.wait(&stream, token, number);
+        wait_for_subflows(&stream, number);
         stream
     }
+}
 
-    fn wait(&self, stream: &TcpStream, token: u32, number: usize) -> Vec<Subflow> {
-        let connection = Connection::new(stream).expect("a connection");
-        let mut looks = 0;
-        wait_until(&format!("{number} subflows"), || {
-            let subflows = connection.subflows().expect("a listing");
-            looks += 1;
-            // The monitor may not have been listening yet when the first joins came.
-            if looks % 100 == 0 && subflows.len() < number {
-                self.create(token, client(2), 1, server(1));
-            }
-            (subflows.len() == number).then_some(subflows)
-        })
-    }
+/// A connection whose peer takes joins in: once it has seen an acknowledgement behind its own first byte. Its token.
+fn ready_for_joins() -> (TcpStream, u32) {
+    let mut stream = connect_and_talk(server(1));
+    stream.write_all(b"!").expect("send");
+    let connection = Connection::new(&stream).expect("a connection");
+    let info = wait_until("an acknowledgement", || {
+        let info = connection.info().expect("info");
+        (info.bytes_acked >= 6).then_some(info)
+    });
+    (stream, info.token)
 }
 
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {

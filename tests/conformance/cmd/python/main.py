@@ -8,7 +8,7 @@ import json
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import mptcpapi
 
@@ -19,6 +19,8 @@ FAMILIES = {"4": socket.AF_INET, "6": socket.AF_INET6}
 SECONDS = 5
 
 slots: dict[str, Any] = {}
+monitors: dict[str, mptcpapi.Monitor] = {}
+watches: dict[str, mptcpapi.PathWatch] = {}
 
 
 def connection(slot: str) -> mptcpapi.Connection:
@@ -36,8 +38,8 @@ def features() -> dict[str, Any]:
     return {**mptcpapi.features().as_dict(), "hint": bool(mptcpapi.features().hint)}
 
 
-def connect(slot: str, host: str, port: str) -> None:
-    put(slot, mptcpapi.create_connection((host, int(port)), timeout=SECONDS))
+def connect(slot: str, host: str, port: str, control: Literal["default", "app"] = "default") -> None:
+    put(slot, mptcpapi.create_connection((host, int(port)), timeout=SECONDS, control=control))
 
 
 def begin(slot: str, host: str, port: str) -> None:
@@ -75,11 +77,46 @@ def make(slot: str, kind: str) -> None:
     put(slot, makers[kind]())
 
 
+def texts(value: mptcpapi.Subflow | mptcpapi.Event | mptcpapi.PathEvent) -> dict[str, Any]:
+    """The fields, addresses as text."""
+    fields = value.as_dict()
+    for name in {"local", "remote"} & {name for name in fields if fields[name] is not None}:
+        fields[name] = str(fields[name])
+    return fields
+
+
 def listing(slot: str, detail: bool) -> list[dict[str, Any]]:
-    return [
-        {**subflow.as_dict(), "local": str(subflow.local), "remote": str(subflow.remote)}
-        for subflow in connection(slot).subflows(detail=detail)
-    ]
+    return [texts(subflow) for subflow in connection(slot).subflows(detail=detail)]
+
+
+def open_subflow(slot: str, *words: str) -> dict[str, Any]:
+    options: dict[str, Any] = dict(word.split("=", 1) for word in words)
+    if "backup" in options:
+        options["backup"] = options["backup"] == "1"
+    if "timeout" in options:
+        options["timeout"] = float(options["timeout"])
+    return texts(connection(slot).open_subflow(**options))
+
+
+def monitor(slot: str) -> None:
+    monitors[slot] = connection(slot).events()
+
+
+def event(slot: str, milliseconds: str) -> dict[str, Any] | None:
+    told = monitors[slot].next(int(milliseconds) / 1000)
+    if told is None:
+        return None
+    return {**texts(told), "last": texts(told.last) if told.last else None}
+
+
+def path_watch(slot: str, stall: str, expect_data: str) -> None:
+    limit = int(stall) / 1000 or None
+    watches[slot] = connection(slot).path_watch(limit, expect_data=expect_data == "1")
+
+
+def path_event(slot: str, milliseconds: str) -> dict[str, Any] | None:
+    told = watches[slot].next(int(milliseconds) / 1000)
+    return texts(told) if told else None
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -100,6 +137,21 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "info": lambda slot: connection(slot).info().as_dict(),
     "subflows": lambda slot: listing(slot, detail=False),
     "detail": lambda slot: listing(slot, detail=True),
+    "connectapp": lambda slot, host, port: connect(slot, host, port, control="app"),
+    "open": open_subflow,
+    "closesubflow": lambda slot, subflow: connection(slot).close_subflow(int(subflow)),
+    "resetsubflow": lambda slot, subflow: connection(slot).close_subflow(int(subflow), reset=True),
+    "abandon": lambda slot, subflow: connection(slot).abandon_subflow(int(subflow)),
+    "backup": lambda slot, subflow, on: connection(slot).set_backup(int(subflow), on == "1"),
+    "announce": lambda slot, address: connection(slot).announce(address),
+    "withdraw": lambda slot, address_id: connection(slot).withdraw(int(address_id)),
+    "monitor": monitor,
+    "monitoradd": lambda slot, other: monitors[slot].add(connection(other)),
+    "monitorremove": lambda slot, token: monitors[slot].remove(int(token)),
+    "source": lambda slot: monitors[slot].source,
+    "event": event,
+    "pathwatch": path_watch,
+    "pathevent": path_event,
 }
 
 

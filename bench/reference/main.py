@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""The hand-written Python code as a measured program."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import listing  # noqa: E402
+import program  # noqa: E402
+
+program.serve(lambda fd: partial(listing.subflows, fd))

@@ -1,0 +1,3 @@
+module github.com/mptcpapi/mptcpapi/go
+
+go 1.19

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package capi
+
+// Open is struct mptcpapi_open.
+type Open struct {
+	Size      uint32
+	TimeoutMs uint32
+	Local     Sockaddr
+	Remote    Sockaddr
+	Backup    uint8
+	_         [3]uint8
+	CancelFd  int32
+	Interface [16]byte
+}
+
+// Event is struct mptcpapi_event.
+type Event struct {
+	Size        uint32
+	Kind        uint32
+	Token       uint32
+	Subflow     uint32
+	Error       int32
+	ResetReason int32
+	AddressId   int16
+	Backup      int8
+	Polled      uint8
+	_           uint32
+	Local       Sockaddr
+	Remote      Sockaddr
+	_           [8]uint64
+	Last        Subflow
+}
+
+// PathEvent is struct mptcpapi_path_event.
+type PathEvent struct {
+	Size      uint32
+	Kind      uint32
+	Subflow   uint32
+	_         uint32
+	Local     Sockaddr
+	Interface [16]byte
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//go:build cgo && linux
+
+package capi
+
+// #include "mptcpapi.h"
+// #include <netinet/in.h>
+import "C"
+
+import "unsafe"
+
+// The compiler refuses an array index that is not 0: each line says that a mirror has a field, or the end, where C has it.
+// A newer system library may have longer structs; this header is the one beside this file.
+var same [1]struct{}
+
+func layout(
+	subflow C.struct_mptcpapi_subflow,
+	info C.struct_mptcpapi_info,
+	features C.struct_mptcpapi_features,
+	err C.struct_mptcpapi_error,
+) {
+	_ = same[unsafe.Sizeof(Subflow{})-unsafe.Sizeof(subflow)]
+	_ = same[unsafe.Offsetof(Subflow{}.Size)-unsafe.Offsetof(subflow.size)]
+	_ = same[unsafe.Sizeof(Subflow{}.Size)-unsafe.Sizeof(subflow.size)]
+	_ = same[unsafe.Offsetof(Subflow{}.Id)-unsafe.Offsetof(subflow.id)]
+	_ = same[unsafe.Sizeof(Subflow{}.Id)-unsafe.Sizeof(subflow.id)]
+	_ = same[unsafe.Offsetof(Subflow{}.Local)-unsafe.Offsetof(subflow.local)]
+	_ = same[unsafe.Offsetof(Subflow{}.Remote)-unsafe.Offsetof(subflow.remote)]
+	_ = same[unsafe.Offsetof(Subflow{}.Flags)-unsafe.Offsetof(subflow.flags)]
+	_ = same[unsafe.Sizeof(Subflow{}.Flags)-unsafe.Sizeof(subflow.flags)]
+	_ = same[unsafe.Offsetof(Subflow{}.State)-unsafe.Offsetof(subflow.state)]
+	_ = same[unsafe.Sizeof(Subflow{}.State)-unsafe.Sizeof(subflow.state)]
+	_ = same[unsafe.Offsetof(Subflow{}.RttUs)-unsafe.Offsetof(subflow.rtt_us)]
+	_ = same[unsafe.Sizeof(Subflow{}.RttUs)-unsafe.Sizeof(subflow.rtt_us)]
+	_ = same[unsafe.Offsetof(Subflow{}.RttvarUs)-unsafe.Offsetof(subflow.rttvar_us)]
+	_ = same[unsafe.Sizeof(Subflow{}.RttvarUs)-unsafe.Sizeof(subflow.rttvar_us)]
+	_ = same[unsafe.Offsetof(Subflow{}.SndCwnd)-unsafe.Offsetof(subflow.snd_cwnd)]
+	_ = same[unsafe.Sizeof(Subflow{}.SndCwnd)-unsafe.Sizeof(subflow.snd_cwnd)]
+	_ = same[unsafe.Offsetof(Subflow{}.Mss)-unsafe.Offsetof(subflow.mss)]
+	_ = same[unsafe.Sizeof(Subflow{}.Mss)-unsafe.Sizeof(subflow.mss)]
+	_ = same[unsafe.Offsetof(Subflow{}.BytesSent)-unsafe.Offsetof(subflow.bytes_sent)]
+	_ = same[unsafe.Sizeof(Subflow{}.BytesSent)-unsafe.Sizeof(subflow.bytes_sent)]
+	_ = same[unsafe.Offsetof(Subflow{}.BytesAcked)-unsafe.Offsetof(subflow.bytes_acked)]
+	_ = same[unsafe.Sizeof(Subflow{}.BytesAcked)-unsafe.Sizeof(subflow.bytes_acked)]
+	_ = same[unsafe.Offsetof(Subflow{}.BytesReceived)-unsafe.Offsetof(subflow.bytes_received)]
+	_ = same[unsafe.Sizeof(Subflow{}.BytesReceived)-unsafe.Sizeof(subflow.bytes_received)]
+	_ = same[unsafe.Offsetof(Subflow{}.BytesRetrans)-unsafe.Offsetof(subflow.bytes_retrans)]
+	_ = same[unsafe.Sizeof(Subflow{}.BytesRetrans)-unsafe.Sizeof(subflow.bytes_retrans)]
+	_ = same[unsafe.Offsetof(Subflow{}.DeliveryRate)-unsafe.Offsetof(subflow.delivery_rate)]
+	_ = same[unsafe.Sizeof(Subflow{}.DeliveryRate)-unsafe.Sizeof(subflow.delivery_rate)]
+	_ = same[unsafe.Offsetof(Subflow{}.Retransmits)-unsafe.Offsetof(subflow.retransmits)]
+	_ = same[unsafe.Sizeof(Subflow{}.Retransmits)-unsafe.Sizeof(subflow.retransmits)]
+	_ = same[unsafe.Offsetof(Subflow{}.Unacked)-unsafe.Offsetof(subflow.unacked)]
+	_ = same[unsafe.Sizeof(Subflow{}.Unacked)-unsafe.Sizeof(subflow.unacked)]
+	_ = same[unsafe.Offsetof(Subflow{}.LastAckMs)-unsafe.Offsetof(subflow.last_ack_ms)]
+	_ = same[unsafe.Sizeof(Subflow{}.LastAckMs)-unsafe.Sizeof(subflow.last_ack_ms)]
+	_ = same[unsafe.Offsetof(Subflow{}.Initial)-unsafe.Offsetof(subflow.initial)]
+	_ = same[unsafe.Sizeof(Subflow{}.Initial)-unsafe.Sizeof(subflow.initial)]
+	_ = same[unsafe.Offsetof(Subflow{}.Backup)-unsafe.Offsetof(subflow.backup)]
+	_ = same[unsafe.Sizeof(Subflow{}.Backup)-unsafe.Sizeof(subflow.backup)]
+	_ = same[unsafe.Offsetof(Subflow{}.BackupByPeer)-unsafe.Offsetof(subflow.backup_by_peer)]
+	_ = same[unsafe.Sizeof(Subflow{}.BackupByPeer)-unsafe.Sizeof(subflow.backup_by_peer)]
+	_ = same[unsafe.Offsetof(Subflow{}.FullyEstablished)-unsafe.Offsetof(subflow.fully_established)]
+	_ = same[unsafe.Sizeof(Subflow{}.FullyEstablished)-unsafe.Sizeof(subflow.fully_established)]
+	_ = same[unsafe.Offsetof(Subflow{}.LocalId)-unsafe.Offsetof(subflow.local_id)]
+	_ = same[unsafe.Sizeof(Subflow{}.LocalId)-unsafe.Sizeof(subflow.local_id)]
+	_ = same[unsafe.Offsetof(Subflow{}.RemoteId)-unsafe.Offsetof(subflow.remote_id)]
+	_ = same[unsafe.Sizeof(Subflow{}.RemoteId)-unsafe.Sizeof(subflow.remote_id)]
+	_ = same[unsafe.Offsetof(Subflow{}.Tos)-unsafe.Offsetof(subflow.tos)]
+	_ = same[unsafe.Sizeof(Subflow{}.Tos)-unsafe.Sizeof(subflow.tos)]
+	_ = same[unsafe.Offsetof(Subflow{}.Congestion)-unsafe.Offsetof(subflow.congestion)]
+	_ = same[unsafe.Sizeof(Subflow{}.Congestion)-unsafe.Sizeof(subflow.congestion)]
+	_ = same[unsafe.Offsetof(Subflow{}.Interface)-unsafe.Offsetof(subflow._interface)]
+	_ = same[unsafe.Sizeof(Subflow{}.Interface)-unsafe.Sizeof(subflow._interface)]
+
+	_ = same[unsafe.Sizeof(Info{})-unsafe.Sizeof(info)]
+	_ = same[unsafe.Offsetof(Info{}.Size)-unsafe.Offsetof(info.size)]
+	_ = same[unsafe.Sizeof(Info{}.Size)-unsafe.Sizeof(info.size)]
+	_ = same[unsafe.Offsetof(Info{}.Token)-unsafe.Offsetof(info.token)]
+	_ = same[unsafe.Sizeof(Info{}.Token)-unsafe.Sizeof(info.token)]
+	_ = same[unsafe.Offsetof(Info{}.Subflows)-unsafe.Offsetof(info.subflows)]
+	_ = same[unsafe.Sizeof(Info{}.Subflows)-unsafe.Sizeof(info.subflows)]
+	_ = same[unsafe.Offsetof(Info{}.Retransmits)-unsafe.Offsetof(info.retransmits)]
+	_ = same[unsafe.Sizeof(Info{}.Retransmits)-unsafe.Sizeof(info.retransmits)]
+	_ = same[unsafe.Offsetof(Info{}.BytesSent)-unsafe.Offsetof(info.bytes_sent)]
+	_ = same[unsafe.Sizeof(Info{}.BytesSent)-unsafe.Sizeof(info.bytes_sent)]
+	_ = same[unsafe.Offsetof(Info{}.BytesReceived)-unsafe.Offsetof(info.bytes_received)]
+	_ = same[unsafe.Sizeof(Info{}.BytesReceived)-unsafe.Sizeof(info.bytes_received)]
+	_ = same[unsafe.Offsetof(Info{}.BytesAcked)-unsafe.Offsetof(info.bytes_acked)]
+	_ = same[unsafe.Sizeof(Info{}.BytesAcked)-unsafe.Sizeof(info.bytes_acked)]
+	_ = same[unsafe.Offsetof(Info{}.BytesRetrans)-unsafe.Offsetof(info.bytes_retrans)]
+	_ = same[unsafe.Sizeof(Info{}.BytesRetrans)-unsafe.Sizeof(info.bytes_retrans)]
+	_ = same[unsafe.Offsetof(Info{}.PathManager)-unsafe.Offsetof(info.path_manager)]
+	_ = same[unsafe.Sizeof(Info{}.PathManager)-unsafe.Sizeof(info.path_manager)]
+	_ = same[unsafe.Offsetof(Info{}.Fallback)-unsafe.Offsetof(info.fallback)]
+	_ = same[unsafe.Sizeof(Info{}.Fallback)-unsafe.Sizeof(info.fallback)]
+	_ = same[unsafe.Offsetof(Info{}.ServerSide)-unsafe.Offsetof(info.server_side)]
+	_ = same[unsafe.Sizeof(Info{}.ServerSide)-unsafe.Sizeof(info.server_side)]
+
+	_ = same[unsafe.Sizeof(Features{})-unsafe.Sizeof(features)]
+	_ = same[unsafe.Offsetof(Features{}.Size)-unsafe.Offsetof(features.size)]
+	_ = same[unsafe.Sizeof(Features{}.Size)-unsafe.Sizeof(features.size)]
+	_ = same[unsafe.Offsetof(Features{}.SocketErrno)-unsafe.Offsetof(features.socket_errno)]
+	_ = same[unsafe.Sizeof(Features{}.SocketErrno)-unsafe.Sizeof(features.socket_errno)]
+	_ = same[unsafe.Offsetof(Features{}.Mptcp)-unsafe.Offsetof(features.mptcp)]
+	_ = same[unsafe.Sizeof(Features{}.Mptcp)-unsafe.Sizeof(features.mptcp)]
+	_ = same[unsafe.Offsetof(Features{}.Info)-unsafe.Offsetof(features.info)]
+	_ = same[unsafe.Sizeof(Features{}.Info)-unsafe.Sizeof(features.info)]
+	_ = same[unsafe.Offsetof(Features{}.FullInfo)-unsafe.Offsetof(features.full_info)]
+	_ = same[unsafe.Sizeof(Features{}.FullInfo)-unsafe.Sizeof(features.full_info)]
+	_ = same[unsafe.Offsetof(Features{}.Detail)-unsafe.Offsetof(features.detail)]
+	_ = same[unsafe.Sizeof(Features{}.Detail)-unsafe.Sizeof(features.detail)]
+	_ = same[unsafe.Offsetof(Features{}.PathManagerKnown)-unsafe.Offsetof(features.path_manager_known)]
+	_ = same[unsafe.Sizeof(Features{}.PathManagerKnown)-unsafe.Sizeof(features.path_manager_known)]
+	_ = same[unsafe.Offsetof(Features{}.NetAdmin)-unsafe.Offsetof(features.net_admin)]
+	_ = same[unsafe.Sizeof(Features{}.NetAdmin)-unsafe.Sizeof(features.net_admin)]
+	_ = same[unsafe.Offsetof(Features{}.PathManager)-unsafe.Offsetof(features.path_manager)]
+	_ = same[unsafe.Sizeof(Features{}.PathManager)-unsafe.Sizeof(features.path_manager)]
+	_ = same[unsafe.Offsetof(Features{}.Hint)-unsafe.Offsetof(features.hint)]
+	_ = same[unsafe.Sizeof(Features{}.Hint)-unsafe.Sizeof(features.hint)]
+
+	_ = same[unsafe.Sizeof(Error{})-unsafe.Sizeof(err)]
+	_ = same[unsafe.Offsetof(Error{}.Size)-unsafe.Offsetof(err.size)]
+	_ = same[unsafe.Sizeof(Error{}.Size)-unsafe.Sizeof(err.size)]
+	_ = same[unsafe.Offsetof(Error{}.Kind)-unsafe.Offsetof(err.kind)]
+	_ = same[unsafe.Sizeof(Error{}.Kind)-unsafe.Sizeof(err.kind)]
+	_ = same[unsafe.Offsetof(Error{}.Error)-unsafe.Offsetof(err.error)]
+	_ = same[unsafe.Sizeof(Error{}.Error)-unsafe.Sizeof(err.error)]
+	_ = same[unsafe.Offsetof(Error{}.Subflow)-unsafe.Offsetof(err.subflow)]
+	_ = same[unsafe.Sizeof(Error{}.Subflow)-unsafe.Sizeof(err.subflow)]
+	_ = same[unsafe.Offsetof(Error{}.Operation)-unsafe.Offsetof(err.operation)]
+	_ = same[unsafe.Sizeof(Error{}.Operation)-unsafe.Sizeof(err.operation)]
+	_ = same[unsafe.Offsetof(Error{}.KernelMessage)-unsafe.Offsetof(err.kernel_message)]
+	_ = same[unsafe.Sizeof(Error{}.KernelMessage)-unsafe.Sizeof(err.kernel_message)]
+	_ = same[unsafe.Offsetof(Error{}.Hint)-unsafe.Offsetof(err.hint)]
+	_ = same[unsafe.Sizeof(Error{}.Hint)-unsafe.Sizeof(err.hint)]
+	_ = same[unsafe.Offsetof(Error{}.Message)-unsafe.Offsetof(err.message)]
+	_ = same[unsafe.Sizeof(Error{}.Message)-unsafe.Sizeof(err.message)]
+
+	var in4 C.struct_sockaddr_in
+	var in6 C.struct_sockaddr_in6
+	_ = same[unsafe.Sizeof(Sockaddr{})-unsafe.Sizeof(C.struct_sockaddr_storage{})]
+	_ = same[unsafe.Offsetof(Sockaddr{}.Family)-unsafe.Offsetof(in4.sin_family)]
+	_ = same[unsafe.Offsetof(Sockaddr{}.Port)-unsafe.Offsetof(in4.sin_port)]
+	_ = same[unsafe.Offsetof(Sockaddr{}.Port)-unsafe.Offsetof(in6.sin6_port)]
+	_ = same[unsafe.Offsetof(Sockaddr{}.Ip4)-unsafe.Offsetof(in4.sin_addr)]
+	_ = same[unsafe.Offsetof(Sockaddr{}.Ip6)-unsafe.Offsetof(in6.sin6_addr)]
+	_ = same[unsafe.Offsetof(Sockaddr{}.Scope)-unsafe.Offsetof(in6.sin6_scope_id)]
+}

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+// Package linux_amd64 holds libmptcpapi.a. It is a package so that "go mod vendor" keeps the directory.
+package linux_amd64

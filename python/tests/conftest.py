@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Each test runs in a network of its own: real MPTCP sockets of this kernel, in private namespaces."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import mptcpapi
+
+TOP = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests/lab"))
+
+from lab import Lab, LabError, wait_until  # noqa: E402
+from namespaces import become_root  # noqa: E402
+
+WITHOUT = str(TOP / "tests/lab/without")
+
+
+def pytest_sessionstart() -> None:
+    """As an ordinary user, while the process still has a single thread."""
+    with contextlib.suppress(LabError):  # the tests that need a lab say so themselves
+        become_root()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """MPTCPAPI_EXPECT_ALL=1: a test that is skipped has failed."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("MPTCPAPI_EXPECT_ALL") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"skipped where MPTCPAPI_EXPECT_ALL=1: {call.excinfo.value if call.excinfo else ''}"
+    return report
+
+
+@contextlib.contextmanager
+def a_lab(**options: Any) -> Iterator[Lab]:
+    """A lab; the calling thread is on its client."""
+    try:
+        lab = Lab(**options)
+    except LabError as error:
+        pytest.skip(f"NO LAB: {error}")
+    with lab, lab.enter():
+        yield lab
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """Two hosts with two paths; the test runs on the client."""
+    with a_lab(paths=2) as lab:
+        yield lab
+
+
+class Pair(NamedTuple):
+    """Both ends of a connection."""
+
+    client: mptcpapi.socket
+    server: mptcpapi.socket
+
+
+Connect = Callable[..., Pair]
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+@pytest.fixture
+def connect(lab: Lab) -> Iterator[Connect]:
+    """Makes connections from the client to a listening socket on the server, path 1."""
+    with contextlib.ExitStack() as stack:
+
+        def make(family: int = 4) -> Pair:
+            address = lab.server_address(1, family)
+            with lab.enter("server"):
+                listener = stack.enter_context(mptcpapi.create_server((address, 0), family=FAMILIES[family]))
+            client = stack.enter_context(mptcpapi.create_connection(listener.getsockname()[:2], timeout=5))
+            server = stack.enter_context(listener.accept()[0])
+            server.settimeout(5)
+            exchange(client, server)
+            return Pair(client, server)
+
+        yield make
+
+
+def exchange(one: Any, other: Any) -> None:
+    """A byte in each direction."""
+    for sender, receiver in ((one, other), (other, one)):
+        sender.sendall(b"x")
+        assert receiver.recv(1) == b"x"
+
+
+@pytest.fixture
+def pair(connect: Connect) -> Pair:
+    """A connection with two subflows."""
+    pair = connect()
+    wait_subflows(pair.client, 2)
+    return pair
+
+
+def wait_subflows(sock: Any, count: int, detail: bool = False) -> list[mptcpapi.Subflow]:
+    """The subflows, once there are so many."""
+    connection = mptcpapi.Connection(sock)
+
+    def listed() -> list[mptcpapi.Subflow] | None:
+        subflows = connection.subflows(detail=detail)
+        return subflows if len(subflows) == count else None
+
+    if count == 0:
+        wait_until(lambda: listed() is not None, "no subflow")
+        return []
+    return wait_until(listed, f"{count} subflows")  # type: ignore[no-any-return]
+
+
+def open_fds() -> int:
+    """How many descriptors this process has."""
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (not another one for pathlib)
