@@ -59,8 +59,8 @@ fuzz:  ## every decoder under libFuzzer for FUZZ_SECONDS each (nightly Rust and 
 lint: lint-python lint-go check-c  ## formatters and linters of every language
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy $(CARGO_FLAGS) -q --workspace --all-targets -- -D warnings
-	$(VENV)/bin/ruff check --config python/pyproject.toml tests examples bench
-	$(VENV)/bin/ruff format --check --config python/pyproject.toml tests examples bench
+	$(VENV)/bin/ruff check tests examples bench
+	$(VENV)/bin/ruff format --check tests examples bench
 	shellcheck tools/deps .ci/run
 
 clean:  ## everything that was built

@@ -97,9 +97,12 @@ def token_and_extra_subflows(connection: socket.socket) -> tuple[int, int]:
 def connections(counts: list[int], network: Network, port: int) -> Iterator[dict[int, socket.socket]]:
     """Idle connections with so many subflows each; the keys are these numbers."""
     with contextlib.ExitStack() as stack:
-        if network.sysctl_server("net.mptcp.path_manager", "userspace") != "userspace":
-            if network.sysctl_server("net.mptcp.pm_type", 1) != "1":
-                raise RuntimeError("this kernel has no userspace path manager (it needs Linux 5.19)")
+        # Since 6.15, and what it was called before.
+        for name, value in (("net.mptcp.path_manager", "userspace"), ("net.mptcp.pm_type", "1")):
+            if network.sysctl_server(name, value) == value:
+                break
+        else:
+            raise RuntimeError("this kernel has no userspace path manager (it needs Linux 5.19)")
         with network.enter("server"):
             listener = PathManager()
         stack.callback(listener.close)

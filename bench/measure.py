@@ -61,7 +61,9 @@ def interleaved(
             into[side].append(once(side, calls[side]))
 
 
-def check_same(tables: Iterable[Table], descriptors: Mapping[int, int], programs: list[Program], processor: int) -> None:
+def check_same(
+    tables: Iterable[Table], descriptors: Mapping[int, int], programs: list[Program], processor: int
+) -> None:
     """All programs must read the same of the same connection: who does less work is no reference."""
     running = {p.name: Running(p, list(descriptors.values()), processor) for p in programs}
     try:

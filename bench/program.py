@@ -11,31 +11,37 @@ from time import perf_counter_ns
 from typing import Any
 
 FIELDS = (
-    "id local remote state rtt_us rttvar_us snd_cwnd mss bytes_sent bytes_acked bytes_received bytes_retrans retransmits "
-    "unacked delivery_rate initial"
-).split()
+    "id", "local", "remote", "state", "rtt_us", "rttvar_us", "snd_cwnd", "mss", "bytes_sent", "bytes_acked",
+    "bytes_received", "bytes_retrans", "retransmits", "unacked", "delivery_rate", "initial",
+)  # fmt: skip
 
 
-def serve(prepare: Callable[[int], Callable[[], list[Any]]]) -> None:
-    """`prepare(fd)` gives the function that lists."""
-    listings: dict[int, Callable[[], list[Any]]] = {}
+Listing = Callable[[], list[Any]]
+
+
+def serve(**works: Callable[[int], Listing]) -> None:
+    """Each of `works` gives the function that lists the subflows of a descriptor; `read_NAME` also reads all fields."""
+    listings: dict[tuple[str, int], Listing] = {}
     # As timeit does: else both would pay for rubbish that neither makes.
     gc.disable()
     for request in sys.stdin:
         work, *numbers = request.split()
         if work == "show":
             work, *numbers = numbers
-        fd = int(numbers[0])
-        if fd not in listings:
-            listings[fd] = prepare(fd)
+        name, fd = work.removeprefix("read_"), int(numbers[0])
+        if (name, fd) not in listings:
+            listings[name, fd] = works[name](fd)
+        once = listings[name, fd]
         if len(numbers) == 1:
-            answer = show(listings[fd]())
+            answer = show(once())
+        elif work == name:
+            answer = measure(once, int(numbers[1]))
         else:
-            answer = measure({"list": listings[fd], "read": lambda: read(listings[fd]())}[work], int(numbers[1]))
+            answer = measure(lambda once=once: read(once()), int(numbers[1]))
         print(answer, flush=True)
 
 
-def measure(once: Callable[[], list[Any]], calls: int) -> str:
+def measure(once: Listing, calls: int) -> str:
     # The caches have forgotten us while other programs ran.
     for _ in range(calls // 8 + 1):
         found = once()

@@ -24,7 +24,7 @@ class Running:
 
     def __init__(self, program: Program, descriptors: list[int], processor: int) -> None:
         self.name = program.name
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             ["taskset", "--cpu-list", str(processor), *program.argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -33,13 +33,15 @@ class Running:
             pass_fds=descriptors,
             env={**os.environ, **dict(program.environment)},
         )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process, self._requests, self._answers = process, process.stdin, process.stdout
 
     def _ask(self, request: str) -> str:
-        assert self._process.stdin and self._process.stdout
         answer = ""
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(request + "\n")
-            answer = self._process.stdout.readline()
+            self._requests.write(request + "\n")
+            answer = self._answers.readline()
         if not answer:
             raise RuntimeError(f"{self.name} ended with status {self._process.wait()} when asked `{request}`")
         return answer.strip()
@@ -60,10 +62,9 @@ class Running:
         return self._ask(request)
 
     def close(self) -> None:
-        assert self._process.stdin and self._process.stdout
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
+            self._requests.close()
+        self._answers.close()
         self._process.wait()
 
 

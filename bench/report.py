@@ -21,11 +21,12 @@ HEAD = """\
 <!-- Written by bench/run. -->
 # Results
 
-Ratios of times, ours / hand-written code doing the same work, measured side by side in one run: the programs take turns
-in random order, {rounds} rounds in all, in {sittings} sittings with new processes, one sample of {sample:g} ms each, all
-pinned to one processor, all on the same connections, after a check that all read the same values. A ratio is the median
-over the rounds; in brackets its 95 % interval. Times are medians with the range of the middle 80 %. Absolute times of two
-runs cannot be compared: the clock of the processor is not the same.
+Ratios of times, ours / hand-written code doing the same work, measured side by side in one run. The programs
+take turns in random order, pinned to one processor, on the same connections, after a check that all read the same
+values: {rounds} rounds in all, in {sittings} sittings with new processes, one sample of {sample:g} ms for each.
+
+A ratio is the median over the rounds; in brackets its 95 % interval. Times are medians with the range of the middle
+80 %. Absolute times of two runs cannot be compared: the clock of the processor is not the same.
 """
 
 
@@ -78,7 +79,7 @@ def line(row: Row, subflows: int, samples: Samples, judged: bool) -> str:
 
 
 def time(spread: Spread) -> str:
-    return f"{spread.median:.0f} [{spread.p10:.0f}–{spread.p90:.0f}]"
+    return f"{spread.median:.0f} [{spread.p10:.0f} to {spread.p90:.0f}]"
 
 
 def go_allocations(allocations: dict[int, float]) -> str:

@@ -7,9 +7,8 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
-from build import LIBRARY, OUTPUT, TARGET
+from building import LIBRARY, OUTPUT, TARGET
 from programs import repository
 
 

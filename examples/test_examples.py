@@ -71,7 +71,11 @@ def test_the_same_table_in_every_language(lab: Lab) -> None:
         number = sock.fileno()
         shown = {
             subprocess.run(
-                [*program("table", language), str(number)], pass_fds=[number], capture_output=True, text=True, check=True
+                [*program("table", language), str(number)],
+                pass_fds=[number],
+                capture_output=True,
+                text=True,
+                check=True,
             ).stdout
             for language in LANGUAGES
         }
@@ -105,7 +109,9 @@ def readme_blocks() -> dict[str, str]:
 def localised(code: str, lab: Lab) -> str:
     """The README's program against the lab's peer, which wants to be told what to do first."""
     server = lab.server_address(1)
-    code = code.replace('("server.example", 443)', f'("{server}", 5201)').replace("server.example:443", f"{server}:5201")
+    code = code.replace('("server.example", 443)', f'("{server}", 5201)').replace(
+        "server.example:443", f"{server}:5201"
+    )
     code = code.replace("htons(443)", "htons(5201)").replace('"192.0.2.1"', f'"{server}"')
     return code.replace('"hello\\n", 6) != 6', '"echo\\nhello\\n", 11) != 11').replace("hello\\n", "echo\\nhello\\n", 1)
 
@@ -121,7 +127,9 @@ def test_readme_c(lab: Lab, tmp_path: Path) -> None:
     source, built = tmp_path / "readme.c", tmp_path / "readme"
     source.write_text(localised(readme_blocks()["c"], lab).replace('"echo\\necho\\n', '"echo\\n'))
     library = [str(TOP / "build/libmptcpapi.a"), "-lpthread", "-ldl"]
-    subprocess.run(["cc", "-Wall", "-Werror", f"-I{TOP / 'include'}", str(source), "-o", str(built), *library], check=True)
+    subprocess.run(
+        ["cc", "-Wall", "-Werror", f"-I{TOP / 'include'}", str(source), "-o", str(built), *library], check=True
+    )
     assert len(run(lab, [str(built)]).splitlines()) == 2
 
 
@@ -133,7 +141,9 @@ def test_readme_rust(lab: Lab, tmp_path: Path) -> None:
     package = '[package]\nname = "readme"\nversion = "0.1.0"\nedition = "2024"\n[workspace]\n'
     (tmp_path / "Cargo.toml").write_text(package + dependency)
     (tmp_path / "Cargo.lock").write_bytes((TOP / "Cargo.lock").read_bytes())
-    subprocess.run(["cargo", "build", "-q"], cwd=tmp_path, check=True, env={**os.environ, "CARGO_TARGET_DIR": str(tmp_path / "t")})
+    subprocess.run(
+        ["cargo", "build", "-q"], cwd=tmp_path, check=True, env={**os.environ, "CARGO_TARGET_DIR": str(tmp_path / "t")}
+    )
     assert run(lab, [str(tmp_path / "t/debug/readme")]).splitlines()[-1] == "mptcp 1"
 
 
@@ -144,7 +154,7 @@ def test_readme_go(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text(
         f"module readme\n\ngo 1.19\n\nrequire {module} v0.0.0\n\nreplace {module} => {TOP / 'go'}\n"
     )
-    subprocess.run(["go", "build", "-o", "readme", "."], cwd=tmp_path, check=True, env={**os.environ, "GOFLAGS": "-mod=mod"})
+    subprocess.run(
+        ["go", "build", "-o", "readme", "."], cwd=tmp_path, check=True, env={**os.environ, "GOFLAGS": "-mod=mod"}
+    )
     assert len(run(lab, [str(tmp_path / "readme")]).splitlines()) == 2
-
-

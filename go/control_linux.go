@@ -84,14 +84,14 @@ func timeLeft(ctx context.Context) uint32 {
 	if !limited {
 		return 0
 	}
-	left := (time.Until(deadline) + time.Millisecond - 1) / time.Millisecond
-	switch {
-	case left < 1:
+	switch left := time.Until(deadline); {
+	case left <= 0:
 		return 1
-	case int64(left) > math.MaxUint32:
+	case left > math.MaxUint32*time.Millisecond:
 		return math.MaxUint32
+	default:
+		return uint32((left + time.Millisecond - 1) / time.Millisecond)
 	}
-	return uint32(left)
 }
 
 // cancelFd puts a descriptor in place that becomes readable when ctx ends by anything but its deadline, which the library

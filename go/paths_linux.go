@@ -44,15 +44,15 @@ func (c *Conn) pathEvents(ctx context.Context, op string, options PathOptions) (
 
 // stallLimit is the limit for the library: in milliseconds, -1 for its default, 0 for none.
 func stallLimit(stall time.Duration) int {
-	switch ms := (stall + time.Millisecond - 1) / time.Millisecond; {
+	switch {
 	case stall == 0:
 		return -1
 	case stall < 0:
 		return 0
-	case ms > math.MaxInt32:
+	case stall > math.MaxInt32*time.Millisecond:
 		return math.MaxInt32
 	default:
-		return int(ms)
+		return int((stall + time.Millisecond - 1) / time.Millisecond)
 	}
 }
 

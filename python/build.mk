@@ -22,10 +22,13 @@ $(VENV_PACKAGE): $(VENV_TOOLS) Cargo.toml Cargo.lock $(shell find core/src cli/s
 	$(VENV)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/mptcpapi-*.whl
 	touch $@
 
-.PHONY: wheel test-python lint-python
+.PHONY: wheel test-python lint-python demo-extras
 
 wheel: $(VENV_PACKAGE)  ## the Python package, in build/wheel and in .venv
 	@test "$$(stat --format=%s build/wheel/mptcpapi-*.whl)" -le 3000000 || { echo "the wheel is larger than 3 MB"; exit 1; }
+
+demo-extras: $(VENV_TOOLS)  ## matplotlib, with which the demo draws build/handover.png
+	$(VENV)/bin/pip install --quiet --group python/pyproject.toml:demo
 
 # Never from python/: there the sources, which have no native module, would be imported.
 test-python: wheel  ## the Python package

@@ -7,7 +7,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import mptcpapi  # noqa: E402
-import program  # noqa: E402
+import mptcpapi
+import program
 
-program.serve(lambda fd: mptcpapi.Connection(socket.socket(fileno=fd)).subflows)
+sockets = []
+
+
+def subflows(fd: int) -> program.Listing:
+    sockets.append(socket.socket(fileno=fd))
+    return mptcpapi.Connection(sockets[-1]).subflows
+
+
+program.serve(list=subflows)
+for connection in sockets:
+    connection.detach()

@@ -8,11 +8,10 @@
 static struct tcp_info_part tcp_infos[MAX_SUBFLOWS];
 static struct subflow_info subflow_infos[MAX_SUBFLOWS];
 
-/* Established, and not yet dead: the kernel also lists subflows that are on their way, closed ones and listeners. */
+/* Established, or closed by the peer only: the kernel also lists subflows on their way, dead ones and listeners. */
 static int is_live(uint8_t state)
 {
-  const unsigned live = 1u << 1 | 1u << 4 | 1u << 5 | 1u << 8 | 1u << 9 | 1u << 11;
-  return state < 32 && (live >> state & 1);
+  return state == 1 || state == 8;
 }
 
 static void decode(struct subflow *to, const struct subflow_info *info, const struct tcp_info *tcp)

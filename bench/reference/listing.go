@@ -105,17 +105,19 @@ func (l *lister) appendSubflows(fd int, buf []subflow) ([]subflow, error) {
 	}
 	for i := range l.tcp[:l.head.numSubflows] {
 		if isLive(l.tcp[i].state) {
-			buf = append(buf, subflow{})
+			if len(buf) == cap(buf) {
+				buf = append(buf, subflow{})[:len(buf)]
+			}
+			buf = buf[:len(buf)+1]
 			buf[len(buf)-1].decode(&l.subflows[i], &l.tcp[i])
 		}
 	}
 	return buf, nil
 }
 
-// isLive: established, and not yet dead.
+// isLive: established, or closed by the peer only.
 func isLive(state uint8) bool {
-	const live = 1<<1 | 1<<4 | 1<<5 | 1<<8 | 1<<9 | 1<<11
-	return state < 32 && uint32(live)>>state&1 != 0
+	return state == 1 || state == 8
 }
 
 func (s *subflow) decode(info *subflowInfo, tcp *tcpInfo) {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The listing by hand in Python: one MPTCP_FULL_INFO by ctypes into buffers that are used again, fields by struct.
+"""The listing by hand in Python: one MPTCP_FULL_INFO by ctypes, fields by struct.
 
-Written for speed: everything that can be made once is made once, the call keeps the GIL (PyDLL), objects have
-__slots__, and addresses that were decoded before are found by their bytes.
+Written for speed. Everything that can be made once is made once; the call keeps the GIL (PyDLL), which saves more than
+it costs others; the ids and addresses of the last answer are kept, and decoded again only when one of them changed.
 """
 
 from __future__ import annotations
@@ -12,47 +12,58 @@ import errno
 import os
 import socket
 import struct
+from typing import NamedTuple
 
 SOL_MPTCP, FULL_INFO = 284, 4
 MAX_SUBFLOWS = 64
 TCP_SIZE, SUBFLOW_SIZE = 216, 264
+ESTABLISHED, CLOSE_WAIT = 1, 8
 STATES = (
-    "unknown established syn_sent syn_recv fin_wait1 fin_wait2 time_wait close close_wait last_ack listen closing "
-    "new_syn_recv"
-).split()
-LIVE = frozenset((1, 4, 5, 8, 9, 11))
+    "unknown", "established", "syn_sent", "syn_recv", "fin_wait1", "fin_wait2", "time_wait", "close", "close_wait",
+    "last_ack", "listen", "closing", "new_syn_recv",
+)  # fmt: skip
 
 HEAD = struct.Struct("=6I2Q")
-COUNTS = struct.Struct("=6I")
-# state; mss, unacked, last_ack, rtt, rttvar, cwnd, retransmits; acked, received; delivery rate; sent, retrans
-TCP = struct.Struct("=B7x 8x I4x I16x 12x I8x II4x I16x I16x QQ24x Q24x 8x QQ".replace(" ", ""))
+COUNT_AT = 4
+# state; mss, unacked, last_ack; rtt, rttvar; cwnd; retransmits; acked, received; delivery rate; sent, retrans
+TCP = struct.Struct("=B15xI4xI28xI8xII4xI16xI16xQQ24xQ32xQQ")
 assert TCP.size == TCP_SIZE
 
-_libc = ctypes.PyDLL(None, use_errno=True)
-_tcp = bytearray(TCP_SIZE * MAX_SUBFLOWS)
-_subflows = bytearray(SUBFLOW_SIZE * MAX_SUBFLOWS)
-_address = lambda buffer: ctypes.addressof(ctypes.c_char.from_buffer(buffer))  # noqa: E731
-_HEAD_IN = HEAD.pack(0, TCP_SIZE, 0, SUBFLOW_SIZE, 0, MAX_SUBFLOWS, _address(_subflows), _address(_tcp))
+_libc, _libc_errno = ctypes.PyDLL(None), ctypes.PyDLL(None, use_errno=True)
+_tcp, _subflows = bytearray(TCP_SIZE * MAX_SUBFLOWS), bytearray(SUBFLOW_SIZE * MAX_SUBFLOWS)
+
+
+def _address_of(buffer: bytearray) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+_HEAD_IN = HEAD.pack(0, TCP_SIZE, 0, SUBFLOW_SIZE, 0, MAX_SUBFLOWS, _address_of(_subflows), _address_of(_tcp))
 _head = bytearray(_HEAD_IN)
 _length = ctypes.c_uint(HEAD.size)
 _getsockopt = _libc.getsockopt
-_getsockopt.restype = ctypes.c_int
 _level, _name = ctypes.c_int(SOL_MPTCP), ctypes.c_int(FULL_INFO)
-_head_pointer, _length_pointer = ctypes.c_void_p(_address(_head)), ctypes.c_void_p(ctypes.addressof(_length))
-_known: dict[bytes, tuple[int, tuple[str, int], tuple[str, int]]] = {}
+_head_pointer, _length_pointer = ctypes.c_void_p(_address_of(_head)), ctypes.c_void_p(ctypes.addressof(_length))
+_head_view = memoryview(_head)
+_head_numbers = _head_view.cast("I")
+# The filled part of the arrays, for each number of entries.
+_tcp_views = [memoryview(_tcp)[: TCP_SIZE * count] for count in range(MAX_SUBFLOWS + 1)]
+_subflow_views = [memoryview(_subflows)[: SUBFLOW_SIZE * count] for count in range(MAX_SUBFLOWS + 1)]
+_last_bytes = b""
+# id, local, remote, initial
+_last_identities: list[tuple[int, tuple[str, int], tuple[str, int], bool]] = []
 
 
 class Subflow:
-    __slots__ = (
-        "id", "local", "remote", "state", "mss", "unacked", "last_ack_ms", "rtt_us", "rttvar_us", "snd_cwnd",
-        "retransmits", "bytes_acked", "bytes_received", "delivery_rate", "bytes_sent", "bytes_retrans", "initial",
+    __slots__ = (  # noqa: RUF023
+        "id", "local", "remote", "initial", "state", "mss", "unacked", "last_ack_ms", "rtt_us", "rttvar_us", "snd_cwnd",
+        "retransmits", "bytes_acked", "bytes_received", "delivery_rate", "bytes_sent", "bytes_retrans",
     )  # fmt: skip
 
     def __init__(
         self, identity, state, mss, unacked, last_ack_ms, rtt_us, rttvar_us, snd_cwnd, retransmits, bytes_acked,
         bytes_received, delivery_rate, bytes_sent, bytes_retrans,
     ):  # fmt: skip
-        self.id, self.local, self.remote = identity
+        self.id, self.local, self.remote, self.initial = identity
         self.state = STATES[state]
         self.mss = mss
         self.unacked = unacked
@@ -66,7 +77,30 @@ class Subflow:
         self.delivery_rate = delivery_rate
         self.bytes_sent = bytes_sent
         self.bytes_retrans = bytes_retrans
-        self.initial = self.id == 1
+
+
+class SubflowTuple(NamedTuple):
+    id: int
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    initial: bool
+    state_number: int
+    mss: int
+    unacked: int
+    last_ack_ms: int
+    rtt_us: int
+    rttvar_us: int
+    snd_cwnd: int
+    retransmits: int
+    bytes_acked: int
+    bytes_received: int
+    delivery_rate: int
+    bytes_sent: int
+    bytes_retrans: int
+
+    @property
+    def state(self) -> str:
+        return STATES[self[4]]
 
 
 def _decode_address(data: bytes) -> tuple[str, int]:
@@ -75,31 +109,51 @@ def _decode_address(data: bytes) -> tuple[str, int]:
     return socket.inet_ntop(family, ip), int.from_bytes(port, "big")
 
 
-def _decode_identity(data: bytes) -> tuple[int, tuple[str, int], tuple[str, int]]:
-    if len(_known) > 4096:
-        _known.clear()
-    identity = int.from_bytes(data[:4], "little"), _decode_address(data[8:136]), _decode_address(data[136:])
-    _known[data] = identity
-    return identity
+def _decode_identities(data: bytes) -> None:
+    global _last_bytes, _last_identities
+    identities = []
+    for at in range(0, len(data), SUBFLOW_SIZE):
+        number = struct.unpack_from("=I", data, at)[0]
+        local, remote = _decode_address(data[at + 8 : at + 136]), _decode_address(data[at + 136 : at + SUBFLOW_SIZE])
+        identities.append((number, local, remote, number == 1))
+    _last_bytes, _last_identities = data, identities
+
+
+def _fail(fd: int) -> None:
+    if _libc_errno.getsockopt(fd, _level, _name, _head_pointer, _length_pointer):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _ask(fd: int) -> int:
+    """How many entries were filled."""
+    _head_view[:] = _HEAD_IN
+    if _getsockopt(fd, _level, _name, _head_pointer, _length_pointer):
+        _fail(fd)
+    count = _head_numbers[COUNT_AT]
+    if count > MAX_SUBFLOWS:
+        raise OSError(errno.E2BIG, "too many subflows")
+    data = bytes(_subflow_views[count])
+    if data != _last_bytes:
+        _decode_identities(data)
+    return count
 
 
 def subflows(fd: int) -> list[Subflow]:
-    _head[:] = _HEAD_IN
-    if _getsockopt(fd, _level, _name, _head_pointer, _length_pointer):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    _, tcp_size, _, subflow_size, count, _ = COUNTS.unpack_from(_head)
-    if tcp_size != TCP_SIZE or subflow_size != SUBFLOW_SIZE:
-        raise OSError(errno.EPROTO, "an older kernel")
-    if count > MAX_SUBFLOWS:
-        raise OSError(errno.E2BIG, "too many subflows")
-    unpack, known = TCP.unpack_from, _known
-    found = []
-    for i in range(count):
-        fields = unpack(_tcp, i * TCP_SIZE)
-        if fields[0] not in LIVE:
-            continue
-        at = i * SUBFLOW_SIZE
-        raw = bytes(_subflows[at : at + SUBFLOW_SIZE])
-        found.append(Subflow(known.get(raw) or _decode_identity(raw), *fields))
-    return found
+    """Objects with slots."""
+    found = TCP.iter_unpack(_tcp_views[_ask(fd)])
+    return [
+        Subflow(identity, *fields)
+        for identity, fields in zip(_last_identities, found)  # noqa: B905
+        if fields[0] == ESTABLISHED or fields[0] == CLOSE_WAIT
+    ]
+
+
+def subflow_tuples(fd: int, new=tuple.__new__) -> list[SubflowTuple]:
+    """Named tuples: quicker to make, slower to read."""
+    found = TCP.iter_unpack(_tcp_views[_ask(fd)])
+    return [
+        new(SubflowTuple, identity + fields)
+        for identity, fields in zip(_last_identities, found)  # noqa: B905
+        if fields[0] == ESTABLISHED or fields[0] == CLOSE_WAIT
+    ]

@@ -5,15 +5,36 @@
 
 #include <arpa/inet.h>
 
-static struct subflow subflows[MAX_SUBFLOWS];
+static struct subflow memory[MAX_SUBFLOWS];
+/* What the last call filled. */
+static struct subflow *subflows = memory;
+static int last_count = 1;
 
 static int list(int fd)
 {
+  subflows = memory;
   return list_subflows(fd, subflows, MAX_SUBFLOWS);
+}
+
+/* An array of the right size for each answer, as long as the last one was. */
+static int list_new(int fd)
+{
+  if (subflows != memory)
+    free(subflows);
+  subflows = malloc(last_count * sizeof *subflows);
+  if (!subflows)
+    return -1;
+  const int count = list_subflows(fd, subflows, last_count);
+  if (count > last_count) {
+    last_count = count;
+    return list_new(fd);
+  }
+  return last_count = count;
 }
 
 static int detail(int fd)
 {
+  subflows = memory;
   return list_subflows_detail(fd, subflows, MAX_SUBFLOWS);
 }
 
@@ -45,6 +66,6 @@ static void show(int count)
 
 int main(void)
 {
-  static const struct work works[] = {{"list", list, show}, {"detail", detail, show}, {NULL, NULL, NULL}};
+  static const struct work works[] = {{"list", list, show}, {"list_new", list_new, show}, {"detail", detail, show}, {NULL, NULL, NULL}};
   return serve(works);
 }

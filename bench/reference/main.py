@@ -7,7 +7,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import listing  # noqa: E402
-import program  # noqa: E402
+import listing
+import program
 
-program.serve(lambda fd: partial(listing.subflows, fd))
+program.serve(
+    list=lambda fd: partial(listing.subflows, fd),
+    list_tuples=lambda fd: partial(listing.subflow_tuples, fd),
+)

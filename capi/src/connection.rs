@@ -15,9 +15,6 @@ use crate::types::{
     mptcpapi_info, mptcpapi_subflow,
 };
 
-/// A capacity is no promise that there are so many subflows: no more room than this is made before they are counted.
-const ROOM: usize = 128;
-
 /// What the socket is now: MPTCPAPI_STATUS_* or -errno.
 ///
 /// Errors: EBADF, ENOTSOCK, EOPNOTSUPP for a socket that is neither MPTCP nor TCP, ENOSYS before Linux 5.16.
@@ -88,7 +85,7 @@ pub unsafe extern "C" fn mptcpapi_info_e(fd: c_int, info: *mut mptcpapi_info, er
 /// ENOSYS before Linux 5.16, EFAULT (array is NULL), EINVAL (wrong size, unknown flag); with MPTCPAPI_DETAIL also EXDEV
 /// where the socket is in another network namespace than the calling thread.
 /// Needs no privilege. Any thread may call it. One system call without detail (Linux 6.5), and no
-/// allocation up to 16 subflows, or 64 and capacity says so.
+/// allocation up to 64 subflows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mptcpapi_subflows(
     fd: c_int,
@@ -123,7 +120,7 @@ pub unsafe extern "C" fn mptcpapi_subflows_e(
         let count;
         if let Some(array) = target.filter(|target| flags == 0 && target.is_direct()) {
             let mut filler = Filler { array, capacity, count: 0 };
-            connection.with_room(capacity.min(ROOM)).visit_subflows_with(&mut filler)?;
+            connection.visit_subflows_with(&mut filler)?;
             count = filler.count;
         } else {
             let detail = flags & MPTCPAPI_DETAIL != 0;

@@ -67,9 +67,13 @@ fn open_of<'fd>(wanted: Option<&mptcpapi_open>, operation: &'static str) -> Resu
         open = open.timeout(Duration::from_millis(wanted.timeout_ms.into()));
     }
     if wanted.cancel_fd > 0 {
-        let cancel =
-            borrow_fd(wanted.cancel_fd).map_err(|_| wrong_argument(operation, "cancel_fd is no descriptor"))?;
-        open = open.cancel(cancel);
+        let no_descriptor = || wrong_argument(operation, "cancel_fd is no descriptor");
+        // poll calls a closed one ready, and the open would be called off.
+        // SAFETY: F_GETFD touches no memory.
+        if unsafe { libc::fcntl(wanted.cancel_fd, libc::F_GETFD) } < 0 {
+            return Err(no_descriptor());
+        }
+        open = open.cancel(borrow_fd(wanted.cancel_fd).map_err(|_| no_descriptor())?);
     }
     let interface = text_of(&wanted.interface).ok_or_else(|| wrong_argument(operation, "interface is no name"))?;
     if !interface.is_empty() {

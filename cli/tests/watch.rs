@@ -114,7 +114,7 @@ fn tells_what_happens_until_the_connection_ends() {
 #[test]
 fn the_last_statistics_are_at_most_a_second_old() {
     in_lab("the_last_statistics_are_at_most_a_second_old", &[], || {
-        let mut stream = connect_app("echo");
+        let stream = connect_app("echo");
         let mut watch = Watch::json(&stream, &[]);
         let opened = open(&stream);
         watch.next("subflow_established");
@@ -137,6 +137,9 @@ fn does_not_keep_the_connection() {
     in_lab("does_not_keep_the_connection", &[], || {
         let stream = connect_app("hold");
         let mut watch = Watch::json(&stream, &[]);
+        // It has looked at the connection, and let it go again.
+        let opened = open(&stream);
+        assert_eq!(watch.next("subflow_established")["subflow"], opened.id);
         // While it stands still, it cannot let anything go.
         signal("STOP", watch.child.id());
         wait_until("the watch stands still", || state(watch.child.id()).contains('T').then_some(()));
@@ -273,6 +276,7 @@ fn ends_when_it_is_told_to() {
         // Nobody reads any more, and nothing happens.
         let mut watch = mptcpapi(&["watch"]).args(words(&stream)).stdout(Stdio::piped()).spawn().unwrap();
         BufReader::new(watch.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
-        assert_eq!(watch.wait().unwrap().code(), Some(0));
+        let status = wait_until("the end of the watch", || watch.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0));
     });
 }

@@ -94,7 +94,7 @@ impl Connection<'_> {
             match outcome.errno {
                 0 => return Ok(id),
                 libc::EINVAL if !resynced && says(&outcome, "did not match address and id") => {
-                    resync_ids(self.as_fd(), snapshot.token);
+                    resync_ids(self, snapshot.token);
                 }
                 _ => return Err(self.command_failed(OPERATION, outcome)),
             }

@@ -16,6 +16,9 @@ use crate::sys::netlink::{BATCH, NetlinkSocket, lock, namespace_of};
 
 /// Room for about ten thousand unread events, where the kernel grants it.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// A monitor that nobody reads must not fill the memory while others of its process are read: beyond that, its events are
+/// lost as those are for which the kernel has no room.
+const INBOX_LIMIT: usize = 16_384;
 
 /// What a monitor finds in its inbox.
 #[derive(Debug)]
@@ -61,6 +64,11 @@ impl Inbox {
 
     fn put(&self, received: Received, wake: bool) {
         let mut queue = lock(&self.queue);
+        // Whoever is reading empties it next.
+        if wake && queue.received.len() >= INBOX_LIMIT {
+            queue.received.clear();
+            queue.received.push(Received::Lost);
+        }
         queue.received.push(received);
         if wake && !queue.signalled {
             queue.signalled = true;
@@ -112,9 +120,13 @@ impl Hub {
         self.namespace == namespace_of(fd)
     }
 
-    /// Events with this token go to this inbox from now on.
+    /// Events with this token go to this inbox from now on; each of them once, however often it is registered.
     pub(crate) fn register(&self, token: u32, inbox: &Arc<Inbox>) {
-        lock(&self.inboxes).entry(token).or_default().push(Arc::downgrade(inbox));
+        let mut inboxes = lock(&self.inboxes);
+        let registered = inboxes.entry(token).or_insert_with(|| Vec::with_capacity(1));
+        if !registered.iter().any(|other| other.as_ptr() == Arc::as_ptr(inbox)) {
+            registered.push(Arc::downgrade(inbox));
+        }
     }
 
     pub(crate) fn unregister(&self, token: u32, inbox: &Arc<Inbox>) {

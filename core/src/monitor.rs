@@ -18,8 +18,9 @@ use crate::hub::{Hub, Inbox, Received};
 use crate::subflow::Subflow;
 use crate::sys::epoll::{Epoll, Timer};
 use crate::sys::fd::borrow_fd;
+use crate::sys::fork::Process;
 use crate::sys::netlink::lock;
-use crate::table::{Change, Known};
+use crate::table::{Change, Known, Newcomer, Pair, superseded};
 
 const OPERATION: &str = "monitor";
 /// How often listings are compared where there is no netlink to tell of changes.
@@ -130,8 +131,10 @@ impl EventSource {
 /// an event; it may also wake without cause. It can be used from several threads; each event goes to one of them.
 ///
 /// All monitors of a process and namespace share one netlink socket. To watch thousands of connections, add them to one
-/// monitor: with a monitor each, every event wakes all of them.
+/// monitor: with a monitor each, every event wakes all of them. A forked child makes its own: in there, [`Monitor::next`]
+/// of one made before is an error, as it would take the events away from the parent.
 pub struct Monitor {
+    process: Process,
     inbox: Arc<Inbox>,
     hub: Option<Arc<Hub>>,
     epoll: Epoll,
@@ -142,19 +145,19 @@ pub struct Monitor {
 #[derive(Default)]
 struct State {
     watched: HashMap<u32, Watched>,
-    /// Tokens in the order in which they are looked at for a fall-back.
-    sweep: VecDeque<u32>,
+    /// Tokens that are still to be looked at for a fall-back, until it is the first one's turn again.
+    sweep: Vec<u32>,
     ready: VecDeque<Event>,
     /// Counts the times that events were taken in.
-    batch: u64,
+    round: u64,
+    /// Tokens of connections that are over: no events are wanted any more.
+    ended: Vec<u32>,
 }
 
 struct Watched {
     /// The caller's number: borrowed for the length of a listing, which must show the right token.
     fd: RawFd,
     known: Known,
-    /// The batch in which it was listed last: that listing is younger than all events of the batch.
-    listed_in: u64,
 }
 
 impl Connection<'_> {
@@ -190,7 +193,7 @@ impl Monitor {
         if let Some(hub) = &hub {
             epoll.add(hub.as_fd(), true).map_err(io_error)?;
         }
-        Ok(Monitor { inbox, hub, epoll, timer, state: Mutex::default() })
+        Ok(Monitor { process: Process::current(), inbox, hub, epoll, timer, state: Mutex::default() })
     }
 
     /// Where the events come from.
@@ -237,20 +240,22 @@ impl Monitor {
         let mut state = lock(&self.state);
         // Listed only now that events are queued: nothing can come and go unseen in between.
         let fresh = connection.snapshot(OPERATION)?;
-        let mut known = Known::default();
-        known.update(&fresh.live().copied().collect::<Vec<_>>());
+        let known = Known::begin(&fresh.live().copied().collect::<Vec<_>>(), state.round);
         let fd = connection.as_fd().as_raw_fd();
-        state.watched.insert(snapshot.token, Watched { fd, known, listed_in: 0 });
-        state.sweep.push_back(snapshot.token);
+        state.watched.insert(snapshot.token, Watched { fd, known });
         Ok(snapshot.token)
     }
 
     /// The next event; None when the timeout is over first. A timeout of zero does not wait.
     ///
     /// # Errors
-    /// EINTR does not happen. Errors of netlink itself, such as ENOMEM.
+    /// EINTR does not happen. EBADF in a forked child. Errors of netlink itself, such as ENOMEM.
     pub fn next(&self, timeout: Duration) -> Result<Option<Event>> {
         let io_error = |error: io::Error| Error::io("next", &error);
+        if self.process != Process::current() {
+            let hint = "this monitor belongs to the parent process: make another one here";
+            return Err(Error::os("next", libc::EBADF).with_hint(hint));
+        }
         let deadline = Instant::now().checked_add(timeout);
         loop {
             if let Some(event) = self.pop() {
@@ -280,46 +285,65 @@ impl Monitor {
             hub.dispatch(&self.inbox)?;
         }
         let mut state = lock(&self.state);
-        state.batch += 1;
-        for received in self.inbox.take() {
-            match received {
-                Received::Event(event) => state.take(&event),
-                Received::Lost => state.resync(),
-            }
-        }
+        state.take_all(&self.inbox.take());
         if self.timer.has_expired() {
             match self.source() {
                 EventSource::Polling => state.compare_all(),
                 EventSource::Netlink => state.sweep(),
             }
         }
+        if let Some(hub) = &self.hub {
+            state.ended.iter().for_each(|token| hub.unregister(*token, &self.inbox));
+        }
+        state.ended.clear();
         Ok(!state.ready.is_empty())
     }
 }
 
 impl State {
-    fn take(&mut self, event: &PmEvent) {
-        let batch = self.batch;
-        let Some(watched) = self.watched.get_mut(&event.token) else { return };
+    fn take_all(&mut self, received: &[Received]) {
+        self.round += 1;
+        let superseded = superseded(received.iter().map(Received::newcomer));
+        for (received, superseded) in received.iter().zip(superseded) {
+            if let Received::Event(event) = received {
+                self.take(event, superseded);
+            }
+        }
+        // The kernel tells of the loss first, before what is older.
+        if received.iter().any(|received| matches!(received, Received::Lost)) {
+            self.resync();
+        }
+    }
+
+    /// `superseded`: a later event of the same round tells of another subflow of this pair that has come.
+    fn take(&mut self, event: &PmEvent, superseded: bool) {
+        let round = self.round;
+        let Some(Watched { fd, known }) = self.watched.get_mut(&event.token) else { return };
+        let (pair, room) = (event.pair(), known.len());
+        let list = || list(*fd, event.token, room).ok();
         let mut told =
             Event { local: event.local, remote: event.remote, ..Event::of(EventKind::Established, event.token) };
         match event.command {
             pm::EVENT_ESTABLISHED => {}
             pm::EVENT_SUB_ESTABLISHED => {
                 told.kind = EventKind::SubflowEstablished;
-                told.subflow = watched.id_of(event, batch);
+                match pair.map_or(Newcomer::Unlisted, |pair| known.come(pair, superseded, round, list)) {
+                    Newcomer::Is(id) => told.subflow = Some(id),
+                    Newcomer::ToldBefore => return,
+                    Newcomer::Unlisted => {}
+                }
             }
             pm::EVENT_SUB_CLOSED => {
                 told.kind = EventKind::SubflowClosed;
                 told.errno = event.error.map_or(0, i32::from);
                 told.reset_reason = event.reset_reason;
-                told.last = watched.forget(event);
+                told.last = pair.and_then(|pair| known.gone(pair, round, list));
                 told.subflow = told.last.map(|last| last.id);
             }
             pm::EVENT_SUB_PRIORITY => {
                 told.kind = EventKind::PriorityChanged;
                 told.backup = event.backup;
-                told.subflow = watched.id_of(event, batch);
+                told.subflow = pair.and_then(|pair| known.id_of(pair, round, list));
             }
             pm::EVENT_ANNOUNCED => {
                 told.kind = EventKind::AddressAnnounced;
@@ -338,6 +362,7 @@ impl State {
     /// No more events come of this connection.
     fn end(&mut self, token: u32, kind: EventKind, polled: bool) {
         self.watched.remove(&token);
+        self.ended.push(token);
         self.ready.push_back(Event { polled, ..Event::of(kind, token) });
     }
 
@@ -357,26 +382,28 @@ impl State {
 
     /// Looks at a few connections, in turn: has one fallen back?
     fn sweep(&mut self) {
-        for _ in 0..self.sweep.len().min(SWEEP_AT_MOST) {
-            let Some(token) = self.sweep.pop_front() else { return };
+        if self.sweep.is_empty() {
+            self.sweep.extend(self.watched.keys());
+        }
+        let rest = self.sweep.len().saturating_sub(SWEEP_AT_MOST);
+        for token in self.sweep.split_off(rest) {
             let Some(watched) = self.watched.get(&token) else { continue };
             if matches!(watched.list(token), Err(ErrorKind::FellBack)) {
                 self.end(token, EventKind::Fallback, true);
-            } else {
-                self.sweep.push_back(token);
             }
         }
     }
 
     /// Tells the difference between what was known of a connection and what is there now.
     fn compare(&mut self, token: u32) {
+        let round = self.round;
         let Some(watched) = self.watched.get_mut(&token) else { return };
         let listed = match watched.list(token) {
             Ok(listed) => listed,
             Err(ErrorKind::FellBack) => return self.end(token, EventKind::Fallback, true),
             Err(_) => return self.end(token, EventKind::Closed, true),
         };
-        for change in watched.known.update(&listed) {
+        for change in watched.known.update(&listed, round) {
             let (kind, subflow) = match change {
                 Change::Established(subflow) => (EventKind::SubflowEstablished, subflow),
                 Change::Closed(subflow) => (EventKind::SubflowClosed, subflow),
@@ -394,29 +421,34 @@ impl State {
 }
 
 impl Watched {
-    /// The live subflows now. An error where the number is closed, or is another connection's by now.
     fn list(&self, token: u32) -> std::result::Result<Vec<Subflow>, ErrorKind> {
-        let fd = borrow_fd(self.fd).map_err(|_| ErrorKind::Os)?;
-        let snapshot = Connection::from_fd(fd).with_room(self.known.len()).snapshot(OPERATION);
-        let snapshot = snapshot.map_err(|error| error.kind())?;
-        if snapshot.token != token {
-            return Err(ErrorKind::NotReady);
-        }
-        Ok(snapshot.live().copied().collect())
+        list(self.fd, token, self.known.len())
     }
+}
 
-    /// The id of the event's subflow; a new one is looked up in a listing, one for all events of a batch.
-    fn id_of(&mut self, event: &PmEvent, batch: u64) -> Option<u32> {
-        let (local, remote) = (event.local?, event.remote?);
-        if self.known.find(local, remote).is_none() && self.listed_in != batch {
-            self.listed_in = batch;
-            self.known.refresh(&self.list(event.token).ok()?);
-        }
-        self.known.find(local, remote).map(|subflow| subflow.id)
+/// The live subflows now. An error where the number is closed, or is another connection's by now.
+fn list(fd: RawFd, token: u32, room: usize) -> std::result::Result<Vec<Subflow>, ErrorKind> {
+    let fd = borrow_fd(fd).map_err(|_| ErrorKind::Os)?;
+    let snapshot = Connection::from_fd(fd).with_room(room).snapshot(OPERATION).map_err(|error| error.kind())?;
+    if snapshot.token != token {
+        return Err(ErrorKind::NotReady);
     }
+    Ok(snapshot.live().copied().collect())
+}
 
-    fn forget(&mut self, event: &PmEvent) -> Option<Subflow> {
-        self.known.remove(event.local?, event.remote?)
+impl Received {
+    /// Of an event that tells of a new subflow: which.
+    fn newcomer(&self) -> Option<(u32, Pair)> {
+        match self {
+            Received::Event(event) if event.command == pm::EVENT_SUB_ESTABLISHED => Some((event.token, event.pair()?)),
+            _ => None,
+        }
+    }
+}
+
+impl PmEvent {
+    fn pair(&self) -> Option<Pair> {
+        self.local.zip(self.remote)
     }
 }
 
@@ -452,6 +484,10 @@ impl AsRawFd for Monitor {
 
 impl Drop for Monitor {
     fn drop(&mut self) {
+        // In a forked child the locks may be held by threads that do not exist there.
+        if self.process != Process::current() {
+            return;
+        }
         if let Some(hub) = &self.hub {
             for token in lock(&self.state).watched.keys() {
                 hub.unregister(*token, &self.inbox);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Opening a subflow: ask for it, and wait until the peer has confirmed it or it is clear why not.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, MutexGuard, RwLockReadGuard};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::codec::netlink::{self as codec, Outcome};
@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::name::Name;
 use crate::privilege::provider;
 use crate::subflow::{Subflow, TcpState};
+use crate::sys::file_lock::FileLock;
 use crate::sys::fork::hold_off_forks;
 use crate::sys::interface;
 use crate::sys::netlink::{BATCH, NetlinkSocket, lock, wait_readable};
@@ -126,12 +127,8 @@ impl<'a> OpenSubflow<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
     pub(crate) ids: AddressIds,
-    /// Subflows that an open of this process has answered with: not to be taken for those of another open.
-    claimed: VecDeque<u32>,
 }
 
-/// So many claims are kept: as many opens may be on their way at once.
-const CLAIMS: usize = 1024;
 /// So many sockets are remembered.
 const SOCKETS: usize = 16_384;
 
@@ -142,6 +139,46 @@ pub(crate) fn with_opened<R>(fd: BorrowedFd<'_>, use_it: impl FnOnce(&mut Opened
     use_it(lock(&OPENED).get(cookie(fd)))
 }
 
+/// The right to ask for a subflow of a connection, and to look which one comes of it: the kernel's answer does not say.
+/// Threads take turns, and so do processes that share the socket.
+struct Turn<'a> {
+    // Dropped in this order.
+    _process: Option<FileLock<'a>>,
+    _thread: MutexGuard<'static, ()>,
+    _no_fork: RwLockReadGuard<'static, ()>,
+}
+
+impl<'a> Turn<'a> {
+    /// A turn takes some 50 us. Who does not end his in time was stopped in it, and is not waited for.
+    const AT_MOST: Duration = Duration::from_millis(50);
+
+    fn take(fd: BorrowedFd<'a>) -> Self {
+        static THREADS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
+        let no_fork = hold_off_forks();
+        let thread = lock(&THREADS[cookie(fd) as usize % THREADS.len()]);
+        let end = Instant::now() + Turn::AT_MOST;
+        let process = loop {
+            match FileLock::try_take(fd) {
+                Ok(process) => break Some(process),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < end => {
+                    sleep(Duration::from_micros(20));
+                }
+                // Then two processes that open at the same moment may answer with one subflow.
+                Err(_) => break None,
+            }
+        };
+        Turn { _process: process, _thread: thread, _no_fork: no_fork }
+    }
+}
+
+/// The subflow that the kernel made of a request.
+#[derive(Debug, Clone, Copy)]
+struct Own {
+    id: u32,
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
 /// One open on its way.
 struct Attempt<'a> {
     connection: &'a Connection<'a>,
@@ -150,11 +187,11 @@ struct Attempt<'a> {
     remote: SocketAddr,
     backup: bool,
     interface: u32,
-    /// Subflows up to this id were there before.
-    newer_than: u32,
     deadline: Instant,
     cancel: Option<BorrowedFd<'a>>,
     events: NetlinkSocket,
+    /// None before the request, and where its subflow died before it could be listed.
+    own: Option<Own>,
 }
 
 /// What an attempt waits for next.
@@ -182,10 +219,10 @@ pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Res
         remote,
         backup: wanted.backup,
         interface,
-        newer_than: before.entries.iter().map(|subflow| subflow.id).max().unwrap_or(0),
         deadline,
         cancel: wanted.cancel,
         events,
+        own: None,
     };
     attempt.ask(&before)?;
     let outcome = attempt.outcome();
@@ -199,7 +236,8 @@ impl Attempt<'_> {
     /// Sends the SYN. A connection that cannot be joined yet is waited for.
     fn ask(&mut self, before: &Snapshot) -> Result<()> {
         let fd = self.connection.as_fd();
-        let mut resynced = false;
+        // Another thread's resync may take away an id that was given and is not yet in use.
+        let mut resyncs = 0..4;
         loop {
             let id = with_opened(fd, |opened| {
                 if let Some((first, _)) = first_addresses(fd) {
@@ -207,22 +245,41 @@ impl Attempt<'_> {
                 }
                 opened.ids.id_for(self.local)
             });
-            let id = id.ok_or_else(|| Error::os(OPERATION, libc::ENOSPC).with_hint("all 255 address ids are taken"))?;
-            let (local, remote, backup, interface) = (self.local, self.remote, self.backup, self.interface);
-            let command = Command::Create { local, id, remote, backup, interface };
-            let outcome = provider()
-                .command(fd, &command)
-                .map_err(|error| refused(self.connection, OPERATION, &error, before))?;
+            let Some(id) = id else {
+                if resyncs.next().is_none() {
+                    return Err(Error::os(OPERATION, libc::ENOSPC).with_hint("all 255 address ids are in use"));
+                }
+                resync_ids(self.connection, self.token);
+                continue;
+            };
+            let outcome = self.create(id, before)?;
             match outcome.errno {
                 0 => return Ok(()),
                 libc::ENOTCONN => self.wait_until_joinable(&outcome)?,
-                libc::EINVAL if !resynced && says(&outcome, "did not match address and id") => {
-                    resynced = true;
-                    resync_ids(fd, self.token);
+                libc::EINVAL if says(&outcome, "did not match address and id") && resyncs.next().is_some() => {
+                    resync_ids(self.connection, self.token);
                 }
                 _ => return Err(self.connection.command_failed(OPERATION, outcome)),
             }
         }
+    }
+
+    /// Sends the SYN, and finds out which subflow it was sent for.
+    fn create(&mut self, id: u8, before: &Snapshot) -> Result<Outcome> {
+        let fd = self.connection.as_fd();
+        let _turn = Turn::take(fd);
+        let newest = self.entries()?.iter().map(|entry| entry.id).max().unwrap_or(0);
+        let (local, remote, backup, interface) = (self.local, self.remote, self.backup, self.interface);
+        let command = Command::Create { local, id, remote, backup, interface };
+        let outcome =
+            provider().command(fd, &command).map_err(|error| refused(self.connection, OPERATION, &error, before))?;
+        if outcome.errno == 0 {
+            let is_it = |entry: &&Subflow| entry.id > newest && self.could_be(entry.local, entry.remote);
+            let entries = self.entries()?;
+            let found = entries.iter().filter(is_it).min_by_key(|entry| entry.id);
+            self.own = found.map(|entry| Own { id: entry.id, local: entry.local, remote: entry.remote });
+        }
+        Ok(outcome)
     }
 
     /// The kernel lets a connection be joined once data has flowed on it.
@@ -260,12 +317,6 @@ impl Attempt<'_> {
             // The SYN/ACK alone is not yet the peer's consent: at its limits it resets the subflow afterwards.
             let waited = since.elapsed() >= CONFIRM_AT_MOST.max(Duration::from_micros(u64::from(subflow.rtt_us) * 4));
             if subflow.segments_in >= 2 || waited {
-                with_opened(self.connection.as_fd(), |opened| {
-                    opened.claimed.push_back(subflow.id);
-                    if opened.claimed.len() > CLAIMS {
-                        opened.claimed.pop_front();
-                    }
-                });
                 return Ok(Progress::Done(subflow));
             }
         }
@@ -274,36 +325,45 @@ impl Attempt<'_> {
                 pm::EVENT_CLOSED => {
                     return Err(Error::new(ErrorKind::NotReady, OPERATION).with_hint("the connection ended"));
                 }
-                pm::EVENT_SUB_CLOSED if self.is_mine(&event, entry.as_ref()) => return Err(why_closed(&event)),
+                pm::EVENT_SUB_CLOSED if self.is_mine(&event) => {
+                    return Err(why_closed(event.error, event.reset_reason));
+                }
                 _ => {}
             }
+        }
+        if entry.is_none() {
+            // The event of its end was there before it was off the list: it must have been lost.
+            return Err(why_closed(None, None));
         }
         Ok(Progress::Wait(if since_established.is_some() { CONFIRM_STEP } else { Duration::from_secs(1) }))
     }
 
-    /// The kernel's entry for this attempt, once there is one: a new subflow of this pair that no other open has taken.
-    fn entry(&self) -> Result<Option<Subflow>> {
-        let snapshot = self.connection.connected_snapshot(OPERATION)?;
-        let candidates = snapshot.entries.into_iter().filter(|entry| {
-            entry.id > self.newer_than
-                && entry.state != TcpState::CLOSE
-                && same_ip(entry.local, self.local)
-                && unmapped(entry.remote) == self.remote
-                && (self.local.port() == 0 || entry.local.port() == self.local.port())
-        });
-        Ok(with_opened(self.connection.as_fd(), |opened| {
-            candidates.into_iter().find(|entry| !opened.claimed.contains(&entry.id))
-        }))
+    fn entries(&self) -> Result<Vec<Subflow>> {
+        self.connection.connected_snapshot(OPERATION).map(|snapshot| snapshot.entries)
     }
 
-    fn is_mine(&self, event: &PmEvent, entry: Option<&Subflow>) -> bool {
-        let (Some(local), Some(remote)) = (event.local, event.remote) else { return false };
-        // A subflow of the same pair that is still there is not the one that closed.
-        let other = entry.is_some_and(|entry| entry.local.port() != local.port());
+    /// The kernel's entry for this attempt, dead or alive.
+    fn entry(&self) -> Result<Option<Subflow>> {
+        let entries = self.entries()?;
+        Ok(self.own.and_then(|own| entries.into_iter().find(|entry| entry.id == own.id)))
+    }
+
+    fn is_mine(&self, event: &PmEvent) -> bool {
+        let (Some(local), Some(mut remote)) = (event.local, event.remote) else { return false };
         // Of a subflow that dies in SYN_SENT the kernel tells no remote port.
-        !other
-            && same_ip(local, self.local)
-            && same_ip(remote, self.remote)
+        if remote.port() == 0 {
+            remote.set_port(self.remote.port());
+        }
+        match self.own {
+            Some(own) => unmapped(local) == unmapped(own.local) && unmapped(remote) == unmapped(own.remote),
+            None => self.could_be(local, remote),
+        }
+    }
+
+    /// Whether these addresses are what was asked for.
+    fn could_be(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        same_ip(local, self.local)
+            && unmapped(remote) == self.remote
             && (self.local.port() == 0 || local.port() == self.local.port())
     }
 
@@ -339,6 +399,9 @@ impl Attempt<'_> {
     /// Whoever gave up shall not find the subflow open later.
     fn withdraw_half_open(&self) {
         if let Ok(Some(entry)) = self.entry() {
+            if entry.state == TcpState::CLOSE {
+                return;
+            }
             let command = Command::Destroy { local: entry.local, remote: entry.remote };
             // It may have died by itself in the meantime.
             let _ = provider().command(self.connection.as_fd(), &command);
@@ -346,10 +409,10 @@ impl Attempt<'_> {
     }
 }
 
-fn why_closed(event: &PmEvent) -> Error {
-    let reason = event.reset_reason.map(|reason| format!("reset reason {reason}"));
+fn why_closed(error: Option<u8>, reset_reason: Option<u32>) -> Error {
+    let reason = reset_reason.map(|reason| format!("reset reason {reason}"));
     let hint = "the peer has reached its limit of subflows, or speaks only TCP there";
-    let error = match event.error.map(i32::from) {
+    let error = match error.map(i32::from) {
         // Reset or closed without a word.
         None | Some(0) => Error::os(OPERATION, libc::ECONNREFUSED).with_hint(hint),
         Some(libc::ECONNRESET) => Error::os(OPERATION, libc::ECONNRESET).with_hint(hint),
@@ -362,15 +425,19 @@ pub(crate) fn says(outcome: &Outcome, words: &str) -> bool {
     outcome.message.as_ref().is_some_and(|message| message.contains(words))
 }
 
-/// Takes over what the kernel has in its table of local addresses.
-pub(crate) fn resync_ids(fd: BorrowedFd<'_>, token: u32) {
+/// Takes over what the kernel has in its table of local addresses; and the ids of the live subflows, of which that table
+/// may know nothing any more.
+pub(crate) fn resync_ids(connection: &Connection<'_>, token: u32) {
+    let fd = connection.as_fd();
     let asked = crate::pm::open(fd).and_then(|mut socket| {
         let (outcome, addresses) = crate::pm::local_addresses(&mut socket, token)?;
         socket.done();
         Ok((outcome, addresses))
     });
+    let Ok(live) = connection.subflows_detail() else { return };
+    let live: Vec<u8> = live.iter().filter_map(|subflow| subflow.local_id).collect();
     if let Ok((Outcome { errno: 0, .. }, addresses)) = asked {
-        with_opened(fd, |opened| opened.ids.replace(&addresses));
+        with_opened(fd, |opened| opened.ids.replace(&addresses, &live));
     }
 }
 

@@ -18,6 +18,7 @@ use crate::open::unmapped;
 use crate::subflow::Subflow;
 use crate::sys::epoll::{Epoll, Timer};
 use crate::sys::fd::borrow_fd;
+use crate::sys::fork::Process;
 use crate::sys::interface;
 use crate::sys::netlink::{NetlinkSocket, lock};
 
@@ -111,8 +112,10 @@ impl PathWatchOptions {
 /// Watches the paths of one connection: its links and addresses by rtnetlink, its subflows for stalls by their
 /// statistics. Needs no privilege. `as_fd` is readable when there may be an event.
 ///
-/// Like a [`crate::Monitor`] it remembers the connection's descriptor by number only, and does not keep it open.
+/// Like a [`crate::Monitor`] it remembers the connection's descriptor by number only, does not keep it open, and serves
+/// the process that made it, not a forked child.
 pub struct PathWatch {
+    process: Process,
     fd: RawFd,
     token: u32,
     options: PathWatchOptions,
@@ -184,11 +187,26 @@ impl PathWatch {
         }
         let interfaces = interface::addresses()?.into_iter().collect();
         let state = State { route, interfaces, works: HashMap::new(), stalled: Vec::new(), ready: VecDeque::new() };
-        Ok(PathWatch { fd: fd.as_raw_fd(), token, options, epoll, timer, state: Mutex::new(state) })
+        Ok(PathWatch {
+            process: Process::current(),
+            fd: fd.as_raw_fd(),
+            token,
+            options,
+            epoll,
+            timer,
+            state: Mutex::new(state),
+        })
     }
 
     /// The next event; None when the timeout is over first. A timeout of zero does not wait.
+    ///
+    /// # Errors
+    /// EBADF in a forked child. Errors of netlink itself, such as ENOMEM.
     pub fn next(&self, timeout: Duration) -> Result<Option<PathEvent>> {
+        if self.process != Process::current() {
+            let hint = "this watch belongs to the parent process: make another one here";
+            return Err(Error::os("next", libc::EBADF).with_hint(hint));
+        }
         let io_error = |error: io::Error| Error::io(OPERATION, &error);
         let deadline = Instant::now().checked_add(timeout);
         loop {

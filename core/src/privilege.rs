@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use socket2::Socket;
@@ -65,17 +66,27 @@ impl Provider for Direct {
     }
 
     fn events(&self, fd: BorrowedFd<'_>) -> io::Result<NetlinkSocket> {
-        let mut socket = pm::open(fd)?;
-        let family = pm::family(&mut socket)?;
-        socket.done();
-        let mut events = NetlinkSocket::open_for(libc::NETLINK_GENERIC, fd)?;
-        events.family = Some(family);
-        events.join(&[family.events])?;
+        let events = NetlinkSocket::open_for(libc::NETLINK_GENERIC, fd)?;
+        events.join(&[events_group(fd)?])?;
         Ok(events)
     }
 
     fn app_socket(&self, make: &mut dyn FnMut() -> io::Result<Socket>) -> Result<(io::Result<Socket>, Duration)> {
         switch::with_userspace_path_manager(make)
+    }
+}
+
+/// The number of the events' group: the same in every namespace, and as long as the kernel runs. It is asked for on a
+/// socket that does not stay: who only watches has one.
+fn events_group(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    static GROUP: OnceLock<u32> = OnceLock::new();
+    if let Some(group) = GROUP.get() {
+        return Ok(*group);
+    }
+    match pm::family(&mut NetlinkSocket::open_for(libc::NETLINK_GENERIC, fd)?)?.events {
+        // Before 5.12 there are no events.
+        0 => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        group => Ok(*GROUP.get_or_init(|| group)),
     }
 }
 

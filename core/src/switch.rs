@@ -30,11 +30,15 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// A name in the abstract namespace, of which every network namespace has its own: gone when its holder is.
 const LOCK_NAME: &[u8] = b"mptcpapi/path_manager";
 
-/// Calls `make` while new sockets of the calling thread's namespace get the userspace path manager. Nothing is switched
+/// How often a socket is made anew because somebody else wrote the setting meanwhile.
+const ATTEMPTS: usize = 16;
+
+/// Calls `make` while new sockets of the calling thread's namespace get the userspace path manager. Nothing is written
 /// where they get it anyway. Answers also how long the switch was on.
 ///
 /// # Errors
-/// [`ErrorKind::PermissionDenied`] without the right to switch, EBUSY where another process holds the switch.
+/// [`ErrorKind::PermissionDenied`] without the right to switch, EBUSY where another process holds the switch, EAGAIN where
+/// others write the setting all the time.
 pub(crate) fn with_userspace_path_manager(
     make: &mut dyn FnMut() -> io::Result<Socket>,
 ) -> Result<(io::Result<Socket>, Duration)> {
@@ -43,23 +47,29 @@ pub(crate) fn with_userspace_path_manager(
     // A child would inherit the switch's lock, and hold it for as long as it lives.
     let _no_fork = hold_off_forks();
     let _turn = lock(&TURN);
-    let setting = Setting::open().map_err(|error| explain(&error))?;
     let held = hold_lock()?;
     let marker = Marker::open(&held);
-    if setting.is_userspace().map_err(|error| explain(&error))? {
-        if !marker.is_set() {
-            return Ok((make(), Duration::ZERO));
-        }
-        // Whoever set the mark is dead, since the lock is ours.
-        setting.write_kernel().map_err(|error| explain(&error))?;
+    let explained = |error: io::Error| explain(&error);
+    if Setting::open(false).and_then(|setting| setting.is_userspace()).map_err(explained)? && !marker.is_set() {
+        return Ok((make(), Duration::ZERO));
     }
-    marker.set(true);
-    let begun = Instant::now();
-    let restore = Restore { setting: &setting, marker: &marker };
-    setting.write_userspace().map_err(|error| explain(&error))?;
-    let made = make();
-    drop(restore);
-    Ok((made, begun.elapsed()))
+    let setting = Setting::open(true).map_err(explained)?;
+    let mut switched = Duration::ZERO;
+    for _ in 0..ATTEMPTS {
+        // Where it is set already, who did that is dead, since the lock is ours: it is put back afterwards.
+        marker.set(true);
+        let begun = Instant::now();
+        let restore = Restore { setting: &setting, marker: &marker };
+        setting.write_userspace().map_err(explained)?;
+        let made = make();
+        let undisturbed = setting.is_userspace();
+        drop(restore);
+        switched += begun.elapsed();
+        if undisturbed.map_err(explained)? {
+            return Ok((made, switched));
+        }
+    }
+    Err(Error::os(OPERATION, libc::EAGAIN).with_hint("another program keeps writing net.mptcp.path_manager"))
 }
 
 /// Puts the kernel's path manager back on every way out, a panic included.
@@ -84,9 +94,9 @@ struct Setting {
 }
 
 impl Setting {
-    /// `path_manager` since 6.15, `pm_type` since 5.19.
-    fn open() -> io::Result<Self> {
-        let open = |name: &str| OpenOptions::new().read(true).write(true).open(format!("/proc/sys/net/mptcp/{name}"));
+    /// `path_manager` since 6.15, `pm_type` since 5.19. Anybody may read it.
+    fn open(write: bool) -> io::Result<Self> {
+        let open = |name: &str| OpenOptions::new().read(true).write(write).open(format!("/proc/sys/net/mptcp/{name}"));
         match open("path_manager") {
             Ok(file) => Ok(Setting { file, words: ["kernel", "userspace"] }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

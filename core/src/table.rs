@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bookkeeping: what must be remembered of a connection between two calls. Pure, no system call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::subflow::{INITIAL_ID, Subflow};
@@ -139,10 +140,13 @@ impl Sums {
 ///
 /// An address without a port has one id for all its subflows; an address with a port has an id of its own. The kernel
 /// keeps such a table too, but loses entries: closing a subflow takes away the first one with the same IP, whatever its
-/// port. An id that was once given is therefore never given to another address, unless the kernel says it is free.
+/// port. An id that was once given is therefore never given to another address, unless neither the kernel nor a live
+/// subflow has it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AddressIds {
     given: Vec<(SocketAddr, u8)>,
+    /// The ids of subflows that were live when that was asked last.
+    live: Vec<u8>,
 }
 
 impl AddressIds {
@@ -151,8 +155,9 @@ impl AddressIds {
         if let Some((_, id)) = self.given.iter().find(|(address, _)| *address == local) {
             return Some(*id);
         }
+        let is_free = |id: &u8| !self.live.contains(id) && !self.given.iter().any(|(_, given)| given == id);
         // 0 belongs to the initial subflow's address.
-        let free = (1..=u8::MAX).find(|id| !self.given.iter().any(|(_, given)| given == id))?;
+        let free = (1..=u8::MAX).find(is_free)?;
         self.given.push((local, free));
         Some(free)
     }
@@ -165,14 +170,18 @@ impl AddressIds {
         }
     }
 
-    /// What the kernel has now: its word counts, and ids that it does not know may be given again.
-    pub(crate) fn replace(&mut self, kernel: &[(SocketAddr, u8)]) {
-        self.given.retain(|(_, id)| *id == 0);
+    /// What the kernel has now, and the ids of the live subflows: the kernel's word counts, and ids that neither of them
+    /// knows may be given again.
+    pub(crate) fn replace(&mut self, kernel: &[(SocketAddr, u8)], live: &[u8]) {
+        let contradicts =
+            |(address, id): &(SocketAddr, u8)| kernel.iter().any(|(other, taken)| (other == address) != (taken == id));
+        self.given.retain(|entry| (entry.1 == 0 || live.contains(&entry.1)) && !contradicts(entry));
         for entry in kernel {
             if !self.given.contains(entry) {
                 self.given.push(*entry);
             }
         }
+        self.live = live.to_vec();
     }
 }
 
@@ -183,55 +192,150 @@ pub(crate) enum Change {
     Closed(Subflow),
 }
 
+/// What an event that tells of a new subflow means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Newcomer {
+    /// It is this one.
+    Is(u32),
+    /// It is known already: a listing was quicker.
+    ToldBefore,
+    /// It was gone again before a listing could show it.
+    Unlisted,
+}
+
 /// The subflows of a watched connection as they were last seen.
+///
+/// Events name a subflow by its addresses only, and these may be used again, even before the event of the former end has
+/// come; ids come from listings. Events are taken in by rounds: a listing that is made in a round is younger than all
+/// events of that round, so it tells which of them are over already.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
-    subflows: Vec<Subflow>,
+    entries: Vec<Entry>,
+    /// The round that listed last.
+    listed_in: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    subflow: Subflow,
+    /// The round whose listing showed it alive last: no event of that round can tell of its end.
+    alive_in: u64,
+    /// The user knows that it has come.
+    told: bool,
 }
 
 impl Known {
-    /// Takes a new listing; what has come and gone since the last one, in that order, oldest first.
-    pub(crate) fn update(&mut self, listed: &[Subflow]) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for old in &self.subflows {
-            if !listed.iter().any(|subflow| subflow.id == old.id) {
-                changes.push(Change::Closed(*old));
-            }
-        }
-        for new in listed {
-            if !self.subflows.iter().any(|subflow| subflow.id == new.id) {
-                changes.push(Change::Established(*new));
-            }
-        }
-        self.subflows.clear();
-        self.subflows.extend_from_slice(listed);
+    /// The listing that the watch begins with.
+    pub(crate) fn begin(listed: &[Subflow], round: u64) -> Self {
+        let mut known = Known::default();
+        known.update(listed, round);
+        known
+    }
+
+    /// Takes a listing in place of events; what has come and gone that was not told, in that order, oldest first.
+    pub(crate) fn update(&mut self, listed: &[Subflow], round: u64) -> Vec<Change> {
+        self.entries.retain(|entry| entry.told);
+        let gone = |entry: &&Entry| !listed.iter().any(|subflow| subflow.id == entry.id());
+        let closed = self.entries.iter().filter(gone).map(|entry| Change::Closed(entry.subflow));
+        let known = |subflow: &Subflow| self.entries.iter().any(|entry| entry.id() == subflow.id);
+        let come = listed.iter().filter(|subflow| !known(subflow)).map(|subflow| Change::Established(*subflow));
+        let changes = closed.chain(come).collect();
+        self.listed_in = round;
+        self.entries.clear();
+        self.entries.reserve_exact(listed.len());
+        self.entries.extend(listed.iter().map(|subflow| Entry { subflow: *subflow, alive_in: round, told: true }));
         changes
     }
 
-    /// Takes the statistics and the newcomers of a listing, but keeps those that are gone until [`Known::remove`].
-    pub(crate) fn refresh(&mut self, listed: &[Subflow]) {
-        for new in listed {
-            match self.subflows.iter_mut().find(|subflow| subflow.id == new.id) {
-                Some(old) => *old = *new,
-                None => self.subflows.push(*new),
+    /// An event tells that a subflow of this pair has come. `superseded`: a later one of the same round tells that again.
+    pub(crate) fn come(
+        &mut self,
+        pair: Pair,
+        superseded: bool,
+        round: u64,
+        list: impl FnOnce() -> Option<Vec<Subflow>>,
+    ) -> Newcomer {
+        self.look(round, list);
+        let mut answer = Newcomer::Unlisted;
+        for entry in self.entries.iter_mut().filter(|entry| entry.is_of(pair)) {
+            let alive = entry.alive_in == round;
+            if superseded && alive {
+                continue;
+            }
+            if !entry.told {
+                entry.told = true;
+                return Newcomer::Is(entry.id());
+            }
+            if alive {
+                answer = Newcomer::ToldBefore;
+            }
+        }
+        answer
+    }
+
+    /// An event tells that a subflow of this pair has gone: what it was when it was last seen.
+    pub(crate) fn gone(
+        &mut self,
+        pair: Pair,
+        round: u64,
+        list: impl FnOnce() -> Option<Vec<Subflow>>,
+    ) -> Option<Subflow> {
+        self.look(round, list);
+        // Its end does not come before its beginning: what was not told is another one.
+        let is_it = |entry: &Entry| entry.is_of(pair) && entry.told && entry.alive_in < round;
+        let position = self.entries.iter().position(is_it)?;
+        Some(self.entries.remove(position).subflow)
+    }
+
+    /// The id of the newest subflow of a pair.
+    pub(crate) fn id_of(&mut self, pair: Pair, round: u64, list: impl FnOnce() -> Option<Vec<Subflow>>) -> Option<u32> {
+        let find = |known: &Known| known.entries.iter().rev().find(|entry| entry.is_of(pair)).map(Entry::id);
+        find(self).or_else(|| {
+            self.look(round, list);
+            find(self)
+        })
+    }
+
+    /// Takes a listing, once for all events of a round: statistics and newcomers. Those that are gone stay until the
+    /// event of their end comes.
+    fn look(&mut self, round: u64, list: impl FnOnce() -> Option<Vec<Subflow>>) {
+        if self.listed_in == round {
+            return;
+        }
+        self.listed_in = round;
+        for new in list().unwrap_or_default() {
+            match self.entries.iter_mut().find(|entry| entry.id() == new.id) {
+                Some(entry) => (entry.subflow, entry.alive_in) = (new, round),
+                None => self.entries.push(Entry { subflow: new, alive_in: round, told: false }),
             }
         }
     }
 
-    /// The subflow of a pair, newest first: a pair may have been used before.
-    pub(crate) fn find(&self, local: SocketAddr, remote: SocketAddr) -> Option<&Subflow> {
-        self.subflows.iter().rev().find(|subflow| subflow.local == local && subflow.remote == remote)
-    }
-
-    /// Forgets a subflow, and tells what it was.
-    pub(crate) fn remove(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<Subflow> {
-        let position = self.subflows.iter().position(|known| known.local == local && known.remote == remote)?;
-        Some(self.subflows.remove(position))
-    }
-
     pub(crate) fn len(&self) -> usize {
-        self.subflows.len()
+        self.entries.len()
     }
+}
+
+impl Entry {
+    fn id(&self) -> u32 {
+        self.subflow.id
+    }
+
+    fn is_of(&self, (local, remote): Pair) -> bool {
+        self.subflow.local == local && self.subflow.remote == remote
+    }
+}
+
+/// Which of the events of a round are told again by a later one, with the same key.
+pub(crate) fn superseded<K: Hash + Eq>(
+    events: impl DoubleEndedIterator<Item = Option<K>> + ExactSizeIterator,
+) -> Vec<bool> {
+    let mut later = HashSet::new();
+    let mut answer = vec![false; events.len()];
+    for (answer, event) in answer.iter_mut().zip(events).rev() {
+        *answer = event.is_some_and(|key| !later.insert(key));
+    }
+    answer
 }
 
 #[cfg(test)]

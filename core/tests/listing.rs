@@ -62,6 +62,7 @@ fn check_detail(subflow: &Subflow) {
 }
 
 fn while_subflows_come_and_go(list: impl Fn(&Connection<'_>) -> mptcpapi::Result<Vec<Subflow>>) {
+    tell_paths_apart();
     let stream = connected(4);
     let connection = Connection::new(&stream).expect("a connection");
     let over = AtomicBool::new(false);
@@ -86,12 +87,30 @@ fn while_subflows_come_and_go(list: impl Fn(&Connection<'_>) -> mptcpapi::Result
                 let pair = (subflow.local, subflow.remote);
                 assert_eq!(*addresses.entry(subflow.id).or_insert(pair), pair, "id {} has moved", subflow.id);
             }
+            subflows.iter().for_each(check_statistics);
             pictures.insert(checked(&subflows));
         }
         let changes = churn.join().expect("the churn");
         assert!(changes > 20 && listings > 100, "{changes} changes, {listings} listings");
         assert!(pictures.len() > 10 && addresses.len() > 10, "{} pictures of {:?}", pictures.len(), addresses.keys());
     });
+}
+
+/// Each path has segments of its own size, so that statistics of another subflow are noticed.
+fn tell_paths_apart() {
+    for path in 1..=4 {
+        run("ip", &["link", "set", "dev", &format!("path{path}"), "mtu", &mtu(path).to_string()]);
+    }
+}
+
+fn mtu(path: usize) -> u32 {
+    1500 - 50 * path as u32
+}
+
+fn check_statistics(subflow: &Subflow) {
+    let path = (1..=4).find(|&path| client(path) == subflow.local.ip()).expect("a path");
+    // Headers of IPv4 and TCP, the latter with time stamps.
+    assert_eq!(subflow.mss, mtu(path) - 20 - 32, "statistics of another subflow: {subflow:?}");
 }
 
 /// Endpoints go and come back, and subflows are killed; path 1 stays. How often something changed.

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::{Lab, client, open_files, plain, run, server, server6, talk, wait_for_subflows, wait_until};
-use mptcpapi::socket2::{Domain, Socket};
+use mptcpapi::socket2::{Domain, SockRef, Socket};
 use mptcpapi::{Connection, ErrorKind, SocketOptions, Status};
 
 fn status(socket: &impl AsFd) -> Status {
@@ -215,6 +215,7 @@ fn a_nonblocking_connection_is_connected_first() {
     Lab::new().run(|| {
         let mut stream = SocketOptions::new().nonblocking(true).connect(server(1)).expect("connect");
         assert_eq!(status(&stream), Status::Mptcp);
+        assert!(SockRef::from(&stream).nonblocking().expect("flags"));
         let error = stream.read(&mut [0]).expect_err("nothing to read");
         assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     });

@@ -139,10 +139,11 @@ fn fork_while_threads_list() {
                 }
             });
         }
-        let children: Vec<_> = (0..40)
+        // Many, for each is forked at another moment of what the threads do.
+        let children: Vec<_> = (0..200)
             .map(|index| {
                 let (stream, tos) = &streams[index % streams.len()];
-                in_child(|| (0..50).all(|_| check(stream, *tos).is_ok()))
+                in_child(|| (0..10).all(|_| check(stream, *tos).is_ok()))
             })
             .collect();
         let failed: Vec<i32> = children.into_iter().map(exit_status).filter(|status| *status != 0).collect();

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def rate_buckets(samples: list[tuple[float, int]], buckets: int) -> list[float]:
         return low + (high - low) * (at - before) / (after - before)
 
     counts = [received(number * BUCKET) for number in range(buckets + 1)]
-    return [max(0.0, after - before) * 8e-6 / BUCKET for before, after in zip(counts, counts[1:], strict=False)]
+    return [max(0.0, after - before) * 8e-6 / BUCKET for before, after in itertools.pairwise(counts)]
 
 
 def read_timeline(timeline: Path) -> tuple[float, dict[str, list[float]]]:
@@ -81,7 +82,9 @@ def download(who: str, program: list[str], alone: bool = False, timeline: Path |
             argv += ["--timeline", str(timeline)]
         process = lab.run_client(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if timeline:
-            wait_until(lambda: process.poll() is not None or (timeline.exists() and timeline.stat().st_size), "a sample")
+            wait_until(
+                lambda: process.poll() is not None or (timeline.exists() and timeline.stat().st_size), "a sample"
+            )
         time.sleep(1)
         lab.link(1, up=False)
         cut = time.monotonic()
@@ -121,16 +124,17 @@ def print_table(runs: list[Run]) -> None:
 def draw(runs: list[Run]) -> str:
     """The same as a picture; what to say about it."""
     try:
-        import matplotlib as mpl  # noqa: PLC0415 (an optional extra)
+        import matplotlib as mpl  # an optional extra
     except ImportError:
         return f"No {PICTURE.relative_to(TOP)}: matplotlib is missing; `make demo-extras` installs it into .venv."
     mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt
 
     plt.rcParams.update({"font.size": 10, "font.family": "DejaVu Sans", "axes.spines.top": False})
     figure, rows = plt.subplots(len(runs), 1, sharex=True, sharey=True, figsize=(9, 5.6), layout="constrained")
     for axes, run in zip(rows, runs, strict=True):
         draw_one(axes, run)
+    rows[-1].set_xlim(0, BUCKET * max(len(rates) for run in runs for rates in run.rates.values()))
     rows[-1].set_xlabel("seconds since the beginning of the download")
     handles, labels = max((axes.get_legend_handles_labels() for axes in rows), key=lambda found: len(found[1]))
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
@@ -147,18 +151,27 @@ def draw_one(axes: Any, run: Run) -> None:
         axes.stairs(rates, edges, fill=True, color=colours.get(address), alpha=0.85, label=f"path {number} ({address})")
     axes.axvline(run.cut, color="#444444", linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
-        "path 1\ngoes down", (run.cut, RATE * 1.13), (-5, 0), textcoords="offset points", ha="right", va="center",
-        fontsize=9, color="#444444",
-    )  # fmt: skip
-    middle = run.cut + run.gap_ms / 2000
+        "path 1\ngoes down",
+        (run.cut, RATE * 1.13),
+        (-5, 0),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        fontsize=9,
+        color="#444444",
+    )
     axes.annotate(
-        f"longest gap {run.gap_ms:.0f} ms", (middle, RATE * 1.13), (10, 0), textcoords="offset points", va="center",
-        fontsize=10, fontweight="bold", color="#a02020",
-    )  # fmt: skip
+        f"longest gap between two reads: {run.gap_ms:.0f} ms",
+        (run.cut, RATE * 1.13),
+        (6, 0),
+        textcoords="offset points",
+        va="center",
+        fontweight="bold",
+        color="#a02020",
+    )
     axes.set_title(run.who, loc="left", fontsize=11, fontweight="bold")
     axes.set_ylabel("Mbit/s")
     axes.set_ylim(0, RATE * 1.3)
-    axes.set_xlim(left=0)
     axes.spines["right"].set_visible(False)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

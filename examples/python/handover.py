@@ -14,7 +14,7 @@ import json
 import selectors
 import sys
 import time
-from typing import TextIO
+from typing import Literal, TextIO
 
 import mptcpapi
 from mptcpapi import Connection, PathEventKind, PathWatch
@@ -66,7 +66,7 @@ def sample(connection: Connection, timeline: TextIO) -> None:
 def main() -> None:
     options = arguments()
     timeline = open(options.timeline, "w") if options.timeline else None  # noqa: PTH123, SIM115 (until the program ends)
-    control = "default" if options.alone else "app"
+    control: Literal["default", "app"] = "default" if options.alone else "app"
     total, digest, gap, last, noticed = 0, hashlib.sha256(), 0.0, 0.0, None
     with (
         mptcpapi.create_connection((options.host, options.port), timeout=10, control=control) as sock,

@@ -24,8 +24,9 @@ With control="app" the program itself opens and closes its subflows, and is told
 The sockets are real `socket.socket`s, plain TCP where the kernel has no MPTCP for us. Any other socket can be looked at
 too, for example one of ssl or asyncio. The same operations, with the same words and answers, are in C, Go and Rust.
 
-Reading needs no privilege and Linux 5.16, control needs CAP_NET_ADMIN in the network namespace and 5.19; 6.5 gives subflows the kernel's own ids, 6.15 shows priorities and address
-ids to everybody. Everything may be used from several threads at once, and no system call holds up other threads.
+Reading needs no privilege and Linux 5.16, control needs CAP_NET_ADMIN in the network namespace and 5.19; 6.5 gives
+subflows the kernel's own ids, 6.15 shows priorities and address ids to everybody. Everything may be used from several
+threads at once, and no system call holds up other threads.
 
 Errors of the library are OSErrors: see MptcpError. asyncio: see mptcpapi.aio.
 """

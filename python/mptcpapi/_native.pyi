@@ -2,7 +2,7 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 from os import PathLike
-from typing import Any, NoReturn, Protocol, final
+from typing import Any, NoReturn, Protocol, TypeAlias, final
 
 from typing_extensions import Self
 
@@ -29,8 +29,8 @@ __version__: str
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
 
-_Ip = str | IPv4Address | IPv6Address
-_Address = _Ip | tuple[_Ip, int] | tuple[_Ip, int, int, int]
+_Ip: TypeAlias = str | IPv4Address | IPv6Address
+_Address: TypeAlias = _Ip | tuple[_Ip, int] | tuple[_Ip, int, int, int]
 
 @final
 class Connection:

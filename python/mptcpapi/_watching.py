@@ -28,8 +28,8 @@ class Watching(Generic[_W, _E]):
     closes it.
 
     It needs no task and no thread. Only while an event is waited for it has a reader in the event loop: who leaves the
-    loop, or is cancelled, leaves nothing behind there. One task at a time may wait. Not closed, it is when nobody refers
-    to it any more.
+    loop, or is cancelled, leaves nothing behind there. One task at a time may wait. Whoever forgets to close it leaves
+    that to the garbage collection.
     """
 
     def __init__(self, source: _W) -> None:

@@ -7,8 +7,8 @@
     async for event in mptcpapi.aio.events(connection):
         print(event.kind, event.subflow)
 
-Those that connect and serve are asyncio's of the same name. Sockets have TCP_NODELAY, which asyncio only gives to those it knows to be
-TCP. Arguments that are not named here are handed to asyncio, for example `ssl_handshake_timeout`.
+Those that connect and serve are asyncio's of the same name. Sockets have TCP_NODELAY, which asyncio only gives to those
+it knows to be TCP. Arguments that are not named here are handed to asyncio, for example `ssl_handshake_timeout`.
 """
 
 from __future__ import annotations

@@ -222,9 +222,7 @@ impl Connection {
         };
         let view = self.view(py, "path_watch")?;
         let options = PathWatchOptions::new().stall(limit).expect_data(expect_data);
-        py.detach(|| view.connection.path_watch(options))
-            .map(PathWatch::of)
-            .map_err(|error| errors::raised(py, &error))
+        py.detach(|| view.connection.path_watch(options)).map(PathWatch::of).map_err(|error| errors::raised(py, &error))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -70,10 +70,11 @@ pub(crate) fn open(py: Python<'_>, connection: &Connection<'_>, wanted: &Wanted)
                 // Only fails where nobody waits any more.
                 let _ = answer.send(connection.open_subflow(&wanted.options().cancel(stopped.as_fd())));
             };
-            thread::Builder::new().name("open_subflow".into()).spawn_scoped(scope, move || work(answer))?;
-            loop {
+            let worker = thread::Builder::new().name("open_subflow".into());
+            let worker = worker.spawn_scoped(scope, move || work(answer))?;
+            let outcome = loop {
                 match answered.recv_timeout(SLICE) {
-                    Ok(outcome) => return Ok(outcome),
+                    Ok(outcome) => break Ok(outcome),
                     Err(RecvTimeoutError::Disconnected) => panic!("the thread that opens a subflow panicked"),
                     Err(RecvTimeoutError::Timeout) => {}
                 }
@@ -81,9 +82,12 @@ pub(crate) fn open(py: Python<'_>, connection: &Connection<'_>, wanted: &Wanted)
                     // The other end becomes readable.
                     drop(stop);
                     discard(connection, answered.recv().ok());
-                    return Err(raised);
+                    break Err(raised);
                 }
-            }
+            };
+            // The scope's own end does not wait until the kernel has no such thread any more.
+            let _ = worker.join();
+            outcome
         })
     })?;
     outcome.map(Subflow).map_err(|error| errors::raised(py, &error))
@@ -125,10 +129,11 @@ pub(crate) fn done(py: Python<'_>, call: impl FnOnce() -> mptcpapi::Result<()> +
 /// An id that fits the kernel's type, of subflows (32 bits) and addresses (8 bits).
 pub(crate) fn id<T: TryFrom<i64>>(what: &str, number: &Bound<'_, PyAny>) -> PyResult<T> {
     let wrong = || PyValueError::new_err(format!("{what} {number} is out of range"));
-    let number = number.extract::<i64>().map_err(|error| match error.is_instance_of::<PyOverflowError>(number.py()) {
-        true => wrong(),
-        false => error,
-    })?;
+    let number =
+        number.extract::<i64>().map_err(|error| match error.is_instance_of::<PyOverflowError>(number.py()) {
+            true => wrong(),
+            false => error,
+        })?;
     T::try_from(number).map_err(|_| wrong())
 }
 

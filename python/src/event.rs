@@ -9,19 +9,8 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::subflow::Subflow;
 use crate::{address, value, words};
 
-const EVENT: [&str; 11] = [
-    "kind",
-    "token",
-    "subflow",
-    "local",
-    "remote",
-    "errno",
-    "reset_reason",
-    "address_id",
-    "backup",
-    "last",
-    "polled",
-];
+const EVENT: [&str; 11] =
+    ["kind", "token", "subflow", "local", "remote", "errno", "reset_reason", "address_id", "backup", "last", "polled"];
 
 /// One event of one connection. Made by a Monitor; frozen.
 #[pyclass(frozen, module = "mptcpapi")]

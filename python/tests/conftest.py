@@ -52,9 +52,10 @@ def a_lab(**options: Any) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    """Two hosts with two paths; the test runs on the client."""
-    with a_lab(paths=2) as lab:
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Two hosts with two paths, or as the marker `lab` says; the test runs on the client."""
+    marker = request.node.get_closest_marker("lab")
+    with a_lab(**{"paths": 2, **(marker.kwargs if marker else {})}) as lab:
         yield lab
 
 
@@ -87,6 +88,25 @@ def connect(lab: Lab) -> Iterator[Connect]:
         yield make
 
 
+@contextlib.contextmanager
+def an_app_pair(lab: Lab, family: int = 4) -> Iterator[Pair]:
+    """Both ends of a connection whose client's application runs the subflows."""
+    with lab.enter("server"):
+        listener = mptcpapi.create_server(("::", 0), family=FAMILIES[6], dualstack_ipv6=True)
+    with listener:
+        address = (lab.server_address(1, family), listener.getsockname()[1])
+        with mptcpapi.create_connection(address, timeout=5, control="app") as client, listener.accept()[0] as server:
+            server.settimeout(5)
+            exchange(client, server)
+            yield Pair(client, server)
+
+
+@pytest.fixture
+def app(lab: Lab) -> Iterator[Pair]:
+    with an_app_pair(lab) as pair:
+        yield pair
+
+
 def exchange(one: Any, other: Any) -> None:
     """A byte in each direction."""
     for sender, receiver in ((one, other), (other, one)):
@@ -114,6 +134,14 @@ def wait_subflows(sock: Any, count: int, detail: bool = False) -> list[mptcpapi.
         wait_until(lambda: listed() is not None, "no subflow")
         return []
     return wait_until(listed, f"{count} subflows")  # type: ignore[no-any-return]
+
+
+def open_fds_of_library(connection: mptcpapi.Connection) -> None:
+    """Makes the library open what it keeps for each network namespace, before a test counts descriptors."""
+    connection.subflows(detail=True)
+    connection.events().close()
+    with contextlib.suppress(OSError):
+        connection.withdraw(250)
 
 
 def open_fds() -> int:

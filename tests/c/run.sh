@@ -36,7 +36,9 @@ try() {
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }
-in_lab() { tests/lab/lab run --endpoints --peer -- timeout 120 "$@"; }
+# What the lab is made with: some programs want its endpoints, those that open subflows themselves do not.
+lab_options="--endpoints --peer"
+in_lab() { tests/lab/lab run $lab_options -- timeout 120 "$@"; }
 # What a static's table reaches only by a pointer into the middle is "possibly" lost: it is not.
 valgrind="valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9"
 # The programs find the staged library as an installed one would be found.
@@ -77,6 +79,30 @@ size_of_stripped_library() {
 try "stripped library of at most 400 kB" size_of_stripped_library
 version_of_package() { [ "$(pkg-config --modversion mptcpapi)" = "$(sed -n 's/#define MPTCPAPI_VERSION "\(.*\)"/\1/p' include/mptcpapi.h)" ]; }
 try "the package has the header's version" version_of_package
+every_symbol_has_a_page() {
+  for symbol in $(sed -n 's/^ *\(mptcpapi_[a-z_]*\);$/\1/p' capi/mptcpapi.map); do
+    [ -s "$stage/usr/local/share/man/man3/$symbol.3" ] || { echo "$symbol has none"; return 1; }
+  done
+}
+try "every function has a manual page" every_symbol_has_a_page
+
+# With panic.rs in its place: what the linked library does when it panics, its message on standard error.
+panics_are_caught() {
+  rustc --edition 2024 -O --crate-type staticlib tests/c/panic.rs -o "$stage/panic.a" &&
+    "${MAKE:-make}" --no-print-directory -f capi/build.mk lib BUILD="$stage/panic" CAPI_RAW="$stage/panic.a" &&
+    nm "$stage/panic/no_backtrace.o" | grep -q DisplayBacktrace &&
+    cc -std=c11 -D_GNU_SOURCE -pthread $warnings $cflags tests/c/panic.c -o "$programs/panic" -L"$stage/panic" -lmptcpapi &&
+    cc -std=c11 -D_GNU_SOURCE -pthread $warnings $cflags tests/c/panic.c -o "$programs/panic-static" \
+      "$stage/panic/libmptcpapi.a" $(pkg-config --static --libs-only-l mptcpapi | sed 's/-lmptcpapi//') || return 1
+  for backtrace in 0 1 full; do
+    for program in panic panic-static; do
+      LD_LIBRARY_PATH=$stage/panic RUST_BACKTRACE=$backtrace timeout 60 "$programs/$program" >"$stage/said" 2>"$stage/told" &&
+        grep -q 'goes on' "$stage/said" && [ "$(grep -c 'of the test, about' "$stage/told")" -eq 60 ] ||
+        { echo "$program with RUST_BACKTRACE=$backtrace"; cat "$stage/told"; return 1; }
+    done
+  done
+}
+try "panics are caught and told, backtraces or not" panics_are_caught
 
 # build NAME SUFFIX FLAGS...: one test program. As C11 for _Alignas.
 build() {
@@ -85,21 +111,29 @@ build() {
   cc -std=c11 -D_GNU_SOURCE -g -O1 -pthread $warnings $cflags "$source" -o "$program" "$@"
 }
 
-for name in arguments descriptors concurrency two_subflows switched_off; do
-  build $name "" $libs
-  try "$name" dynamic "$programs/$name"
-  build $name -static -static $static_libs
-  try "$name, static" in_lab "$programs/$name-static"
-  build $name -asan -fsanitize=address,undefined -fno-sanitize-recover=all $static_libs
-  try "$name, address and undefined behaviour sanitizer" in_lab "$programs/$name-asan"
+# every_way NAME: one test program, linked and watched over in all ways.
+every_way() {
+  build $1 "" $libs
+  try "$1" dynamic "$programs/$1"
+  build $1 -static -static $static_libs
+  try "$1, static" in_lab "$programs/$1-static"
+  build $1 -asan -fsanitize=address,undefined -fno-sanitize-recover=all $static_libs
+  try "$1, address and undefined behaviour sanitizer" in_lab "$programs/$1-asan"
   if have valgrind; then
     # Valgrind does not know that MPTCP_FULL_INFO fills two arrays: what is undefined is told without that option only.
-    try "$name, valgrind" dynamic $valgrind --undef-value-errors=no "$programs/$name"
-    try "$name, valgrind, without FULL_INFO" dynamic tests/lab/without full-info -- $valgrind "$programs/$name"
+    try "$1, valgrind" dynamic $valgrind --undef-value-errors=no "$programs/$1"
+    try "$1, valgrind, without FULL_INFO" dynamic tests/lab/without full-info -- $valgrind "$programs/$1"
   else
-    ran "$name, valgrind" 77
+    ran "$1, valgrind" 77
   fi
+}
+
+for name in arguments control_arguments descriptors concurrency two_subflows switched_off; do
+  every_way $name
 done
+lab_options=--peer
+every_way control
+lab_options="--endpoints --peer"
 
 # The example, as its first line says. Both paths must be seen.
 example_shows_both_paths() {

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from functools import partial
 from typing import Any
 
 import pytest
@@ -99,11 +100,12 @@ def test_backup_changes(command: Command, lab: Lab, server: Server) -> None:
         command.ask("backup", 1, opened["id"], int(on))
         seen = {s["id"]: s["backup"] for s in command.ask("detail", 1)}
         assert seen == {1: False, opened["id"]: on}
-        wait_until(
-            lambda: [s["backup_by_peer"] for s in ss_subflows_of_server(lab, server, lab.client_address(2))] == [on],
-            "the peer's word",
-        )
+        wait_until(partial(peer_sees_backup, lab, server, on), "the peer's word")
     assert command.error("backup", 1, 99, 1).kind == "NoSuchSubflow"
+
+
+def peer_sees_backup(lab: Lab, server: Server, on: bool) -> bool:
+    return [s["backup_by_peer"] for s in ss_subflows_of_server(lab, server, lab.client_address(2))] == [on]
 
 
 def ss_subflows_of_server(lab: Lab, server: Server, client: str) -> list[dict[str, Any]]:

@@ -131,6 +131,7 @@ def test_fallback_in_mid_connection(command: Command, lab: Lab, server: Server) 
     assert command.ask("status", 1) == "fallback"
 
 
+@pytest.mark.languages("c", "python", "rust")
 def test_several_connections_in_one_monitor(command: Command, lab: Lab, server: Server) -> None:
     connect_app(command, lab, server)
     command.ask("monitor", 1)

@@ -23,8 +23,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from namespaces import Host, LabError, become_root, hold_first_host, hold_second_host
 import network
+from namespaces import Host, LabError, become_root, hold_first_host, hold_second_host
 
 __all__ = ["DEFAULT_PORT", "Lab", "LabError", "Network", "wait_until"]
 

@@ -37,6 +37,7 @@ def add_full(name: str, connection: socket.socket, room: int = 16, tcp_size: int
 
 def check_against_socket(connection: socket.socket) -> None:
     """The layouts are right: what they say is what other calls say."""
+
     def written(address: Any) -> str:
         return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Answers of other kernels, made out of captured ones: shorter structs (older), longer ones and unknown parts (newer)."""
+"""Answers of other kernels, made out of captured ones: shorter structs (older), longer and unknown parts (newer)."""
 
 from __future__ import annotations
 

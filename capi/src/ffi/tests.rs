@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use std::ffi::{CStr, c_char};
-use std::ptr::null_mut;
+use std::net::SocketAddr;
+use std::ptr::{null, null_mut};
+
+use libc::{sa_family_t, sockaddr_in, sockaddr_in6, sockaddr_storage};
 
 use mptcpapi::Error;
 
-use super::{Extensible, LARGEST, Target, call, call_with_reason, put_text};
+use super::{Extensible, LARGEST, Target, call, call_with_reason, put_text, read_extensible, socket_address, text_of};
 use crate::types::{MPTCPAPI_ERROR_NONE, MPTCPAPI_ERROR_OS, MPTCPAPI_ERROR_PERMISSION_DENIED, mptcpapi_error};
 
 /// A struct that has grown since its first release.
@@ -155,4 +158,87 @@ fn text_is_cut_between_characters_and_ends_with_zero() {
     assert_eq!(string(&put::<4>("abé")), "ab");
     assert_eq!(string(&put::<1>("a")), "");
     assert_eq!(put::<5>("ab"), [b'a' as c_char, b'b' as c_char, 0, 0, 0]);
+}
+
+/// What is read of a caller's struct that consists of these numbers: its fields, or the errno.
+fn read(memory: &[u32]) -> Result<[u32; 3], i32> {
+    // SAFETY: every caller below has at least as many bytes as it says, or a size that is refused.
+    let read = unsafe { read_extensible::<Grown>(memory.as_ptr().cast(), "test") };
+    read.map(|grown| grown.map(|grown| [grown.size, grown.old, grown.new]).unwrap())
+        .map_err(|error| error.raw_os_error())
+}
+
+#[test]
+fn a_struct_of_an_older_caller_has_zeros_for_what_it_lacks() {
+    assert_eq!(read(&[12, 1, 2]), Ok([12, 1, 2]));
+    assert_eq!(read(&[8, 1, UNTOUCHED]), Ok([8, 1, 0]));
+}
+
+#[test]
+fn a_newer_caller_may_not_ask_for_what_is_unknown_here() {
+    assert_eq!(read(&[20, 1, 2, 0, 0, UNTOUCHED]), Ok([20, 1, 2]));
+    for unknown in [[1, 0], [0, 1], [0, 0x0100_0000_u32.to_be()], [0, 0x0100_0000_u32.to_le()]] {
+        assert_eq!(read(&[20, 1, 2, unknown[0], unknown[1], 0]), Err(libc::E2BIG), "{unknown:?}");
+    }
+    // Where the size ends inside a number, only the bytes before it are asked for.
+    assert_eq!(read(&[13, 1, 2, u32::from_ne_bytes([0, 9, 9, 9])]), Ok([13, 1, 2]));
+    assert_eq!(read(&[13, 1, 2, u32::from_ne_bytes([9, 0, 0, 0])]), Err(libc::E2BIG));
+}
+
+#[test]
+fn wrong_sizes_are_refused_and_null_is_nothing_when_read() {
+    for wrong in [0, 3, 7, LARGEST as u32 + 1, UNTOUCHED, u32::MAX] {
+        assert_eq!(read(&[wrong, 0, 0]), Err(libc::EINVAL), "{wrong}");
+    }
+    // SAFETY: NULL is allowed.
+    assert!(unsafe { read_extensible::<Grown>(null(), "test") }.unwrap().is_none());
+}
+
+#[test]
+fn a_struct_is_read_from_any_address() {
+    let mut memory = [0xee_u8; 16];
+    for (place, number) in [(1, 12_u32), (5, 1), (9, 2)] {
+        memory[place..place + 4].copy_from_slice(&number.to_ne_bytes());
+    }
+    // SAFETY: twelve bytes follow.
+    let read = unsafe { read_extensible::<Grown>(memory[1..].as_ptr().cast(), "test") }.unwrap().unwrap();
+    assert_eq!([read.size, read.old, read.new], [12, 1, 2]);
+}
+
+fn storage<T: Copy>(address: T) -> sockaddr_storage {
+    // SAFETY: all-zero is a valid sockaddr_storage, which has the size and alignment of every other sockaddr.
+    unsafe {
+        let mut storage: sockaddr_storage = std::mem::zeroed();
+        (&raw mut storage).cast::<T>().write(address);
+        storage
+    }
+}
+
+#[test]
+fn addresses_of_both_families_are_read() {
+    // SAFETY: all-zero is a valid value of structs of numbers.
+    let (mut v4, mut v6): (sockaddr_in, sockaddr_in6) = unsafe { std::mem::zeroed() };
+    assert_eq!(socket_address(&storage(v4), "test").unwrap(), None);
+    v4.sin_family = libc::AF_INET as sa_family_t;
+    v4.sin_port = 5201_u16.to_be();
+    v4.sin_addr.s_addr = u32::from_ne_bytes([10, 77, 2, 1]);
+    v6.sin6_family = libc::AF_INET6 as sa_family_t;
+    v6.sin6_port = 1_u16.to_be();
+    v6.sin6_addr.s6_addr = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    v6.sin6_scope_id = 3;
+    let read = |storage| socket_address(&storage, "test").unwrap().unwrap();
+    assert_eq!(read(storage(v4)), "10.77.2.1:5201".parse().unwrap());
+    assert_eq!(read(storage(v6)), "[fe80::9%3]:1".parse::<SocketAddr>().unwrap());
+    v4.sin_family = libc::AF_UNIX as sa_family_t;
+    assert_eq!(socket_address(&storage(v4), "test").unwrap_err().raw_os_error(), libc::EINVAL);
+}
+
+#[test]
+fn text_of_a_field_ends_with_zero_and_is_utf_8() {
+    assert_eq!(text_of(&put::<4>("ab")), Some("ab"));
+    assert_eq!(text_of(&put::<4>("")), Some(""));
+    assert_eq!(text_of(&[b'a' as c_char, 0, b'b' as c_char]), Some("a"));
+    assert_eq!(text_of(&[b'a' as c_char; 4]), None);
+    assert_eq!(text_of(&[0xff_u8 as c_char, 0]), None);
+    assert_eq!(text_of(&[]), None);
 }

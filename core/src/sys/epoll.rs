@@ -95,21 +95,24 @@ impl Timer {
         let fd = owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) })?;
         let interval = libc::timespec { tv_sec: every.as_secs() as libc::time_t, tv_nsec: every.subsec_nanos().into() };
         let value = libc::itimerspec { it_interval: interval, it_value: interval };
+        // From before the timer runs: never later than its true time.
+        let next = Mutex::new(Instant::now() + every);
         // SAFETY: `value` outlives the call; no old value is asked for.
         let set = unsafe { libc::timerfd_settime(fd.as_raw_fd(), 0, &raw const value, std::ptr::null_mut()) };
         check(set.into())?;
-        Ok(Timer { fd, every, next: Mutex::new(Instant::now() + every) })
+        Ok(Timer { fd, every, next })
     }
 
-    /// True once for each time that has come, or for several. The descriptor is read only when it is about time.
+    /// True once for each time that has come, or for several. The descriptor is read only when it is about time, and
+    /// always when it is readable: it becomes so again only after that, and who waits for the edge would wait for ever.
     pub(crate) fn has_expired(&self) -> bool {
         let mut next = lock(&self.next);
-        let now = Instant::now();
-        if now < *next || !read_counter(&self.fd) {
+        if Instant::now() < *next {
             return false;
         }
-        *next = now + self.every / 2;
-        true
+        let times = read_counter(&self.fd);
+        *next += self.every.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX));
+        times > 0
     }
 }
 
@@ -119,10 +122,29 @@ impl AsFd for Timer {
     }
 }
 
-/// Sets the counter of an eventfd or timerfd back to zero; false where it is zero.
-fn read_counter(fd: &OwnedFd) -> bool {
+/// Sets the counter of an eventfd or timerfd back to zero: what it was.
+fn read_counter(fd: &OwnedFd) -> u64 {
     let mut counter = 0u64;
     // SAFETY: room for the eight bytes asked for.
     let length = unsafe { libc::read(fd.as_raw_fd(), (&raw mut counter).cast(), size_of_val(&counter)) };
-    length == 8
+    if length == 8 { counter } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_that_is_readable_has_expired() {
+        let every = Duration::from_millis(20);
+        let timer = Timer::new(every).unwrap();
+        let epoll = Epoll::new().unwrap();
+        epoll.add(timer.as_fd(), false).unwrap();
+        for round in 0..20 {
+            epoll.wait(None).unwrap();
+            // Read late, so that the next time is close.
+            std::thread::sleep(every * (round % 4) / 4);
+            assert!(timer.has_expired(), "round {round}");
+        }
+    }
 }

@@ -57,7 +57,6 @@ extern "C" fn begin_child() {
 
 /// Forks of other threads wait until the answer is dropped: for the use of a static lock, or of something that a child
 /// must not inherit. Short, and never twice by one thread.
-#[must_use]
 pub(crate) fn hold_off_forks() -> RwLockReadGuard<'static, ()> {
     register();
     GATE.read().unwrap_or_else(PoisonError::into_inner)

@@ -4,6 +4,7 @@
 
 pub(crate) mod epoll;
 pub(crate) mod fd;
+pub(crate) mod file_lock;
 pub(crate) mod fork;
 pub(crate) mod interface;
 pub(crate) mod netlink;

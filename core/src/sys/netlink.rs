@@ -39,7 +39,13 @@ impl NetlinkSocket {
     pub(crate) fn open(protocol: i32) -> io::Result<Self> {
         let kind = Type::RAW.cloexec();
         let socket = Socket::new_raw(Domain::from(libc::AF_NETLINK), kind, Some(Protocol::from(protocol)))?;
-        let netlink = NetlinkSocket { socket, sequence: 0, replies: Box::new([[0; REPLY_SIZE]; BATCH]), requests: Vec::new(), family: None };
+        let netlink = NetlinkSocket {
+            socket,
+            sequence: 0,
+            replies: Box::new([[0; REPLY_SIZE]; BATCH]),
+            requests: Vec::new(),
+            family: None,
+        };
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK, libc::NETLINK_GET_STRICT_CHK] {
             // Older kernels lack some; then errors come without the kernel's words.
             let _ = netlink.set_option(option, 1);

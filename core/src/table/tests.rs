@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The bookkeeping against the simplest models there are, which remember everything that ever happened.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
 
-use super::{AddressIds, BySocket, Change, Ids, Known, Pair, Sums};
+use super::{AddressIds, BySocket, Change, Ids, Known, Newcomer, Pair, Sums, superseded};
 use crate::codec::uapi::TcpInfo;
 use crate::subflow::Subflow;
 
@@ -116,12 +116,43 @@ proptest! {
     }
 
     #[test]
+    fn address_ids_follow_the_kernel(
+        before in prop::collection::vec((0u8..6, 0u16..4), 0..30),
+        kernel in prop::collection::btree_map(1u8..40, (0u8..6, 0u16..4), 0..20),
+        live in prop::collection::vec(0u8..40, 0..10),
+        after in prop::collection::vec((0u8..6, 0u16..6), 1..40),
+    ) {
+        let address = |(host, port): (u8, u16)| SocketAddr::from(([10, 77, host, 1], port));
+        let mut ids = AddressIds::default();
+        ids.set_initial(address((0, 0)).ip());
+        let before: HashMap<SocketAddr, u8> =
+            before.into_iter().map(address).map(|one| (one, ids.id_for(one).expect("fewer than 255"))).collect();
+        // The kernel has each address once too.
+        let mut seen = HashSet::new();
+        let kernel: Vec<_> = kernel.into_iter().map(|(id, of)| (address(of), id)).filter(|(of, _)| seen.insert(*of)).collect();
+        ids.replace(&kernel, &live);
+        let mut given: HashMap<SocketAddr, u8> = HashMap::new();
+        for one in after.into_iter().map(address) {
+            let id = ids.id_for(one).expect("fewer than 255");
+            match kernel.iter().find(|(other, _)| *other == one) {
+                Some((_, theirs)) => prop_assert_eq!(id, *theirs, "the kernel's word"),
+                None => prop_assert!(kernel.iter().all(|(_, theirs)| *theirs != id), "the id of another address"),
+            }
+            let known_before = before.get(&one) == Some(&id) || kernel.contains(&(one, id));
+            prop_assert!(!live.contains(&id) || known_before || id == 0, "id {} belongs to a live subflow", id);
+            prop_assert!(given.iter().all(|(other, taken)| (*other == one) == (*taken == id)));
+            given.insert(one, id);
+        }
+    }
+
+    #[test]
     fn changes_lead_from_one_listing_to_the_next(history in prop::collection::vec(
         prop::sample::subsequence((1u32..6).collect::<Vec<_>>(), 0..=5), 1..12)) {
         let mut known = Known::default();
         let mut model: HashSet<u32> = HashSet::new();
-        for listed in history {
-            for change in known.update(&listed.iter().map(|id| subflow(*id, 1)).collect::<Vec<_>>()) {
+        for (round, listed) in history.into_iter().enumerate() {
+            let subflows: Vec<_> = listed.iter().map(|id| subflow(*id, 1)).collect();
+            for change in known.update(&subflows, round as u64) {
                 match change {
                     Change::Established(subflow) => prop_assert!(model.insert(subflow.id)),
                     Change::Closed(subflow) => prop_assert!(model.remove(&subflow.id)),
@@ -129,6 +160,157 @@ proptest! {
             }
             prop_assert_eq!(&model, &listed.iter().copied().collect::<HashSet<_>>());
             prop_assert_eq!(known.len(), listed.len());
+        }
+    }
+
+    #[test]
+    fn events_lead_to_what_is_there(history in prop::collection::vec(step(), 1..60)) {
+        let mut watcher = Watcher::default();
+        history.iter().for_each(|step| watcher.make(step));
+        // All is delivered: also what came while the last round was taken in.
+        for _ in 0..2 {
+            watcher.kernel.tell_ends();
+            watcher.take_in(&[]);
+        }
+        prop_assert_eq!(watcher.ids_known(), watcher.kernel.ids());
+        prop_assert_eq!(watcher.told_live, watcher.kernel.ids());
+    }
+
+    #[test]
+    fn events_that_are_taken_one_by_one_are_told_exactly(history in prop::collection::vec(0u8..3, 1..60)) {
+        let mut watcher = Watcher::default();
+        for number in history {
+            watcher.kernel.toggle(number);
+            watcher.kernel.tell_ends();
+            watcher.take_in(&[]);
+            prop_assert_eq!(&watcher.told_live, &watcher.kernel.ids());
+        }
+        prop_assert_eq!(watcher.unnamed, 0);
+    }
+}
+
+/// What may happen: to a pair, or to who watches.
+#[derive(Debug, Clone)]
+enum Step {
+    /// It opens or closes, in turns.
+    Toggle(u8),
+    /// The events of the ends so far are sent.
+    TellEnds,
+    /// The events so far are taken in; before the listing that this needs, these open or close too.
+    Round(Vec<u8>),
+    /// The events so far are lost, and that is noticed.
+    Lost,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let round = prop::collection::vec(0u8..3, 0..6).prop_map(Step::Round);
+    prop_oneof![6 => (0u8..3).prop_map(Step::Toggle), 2 => Just(Step::TellEnds), 3 => round, 1 => Just(Step::Lost)]
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tells {
+    Come,
+    Gone,
+}
+
+/// The connection as it is.
+#[derive(Debug, Default)]
+struct Kernel {
+    last_id: u32,
+    live: BTreeMap<u8, u32>,
+    /// Pairs whose end is not told yet: the kernel does that later, and the pair may be in use again by then.
+    ended: Vec<u8>,
+    events: Vec<(u8, Tells)>,
+}
+
+impl Kernel {
+    fn toggle(&mut self, number: u8) {
+        if self.live.remove(&number).is_some() {
+            return self.ended.push(number);
+        }
+        self.last_id += 1;
+        self.live.insert(number, self.last_id);
+        self.events.push((number, Tells::Come));
+    }
+
+    fn tell_ends(&mut self) {
+        self.events.extend(self.ended.drain(..).map(|number| (number, Tells::Gone)));
+    }
+
+    fn list(&self) -> Vec<Subflow> {
+        let with_pair = |(number, id): (&u8, &u32)| {
+            let (local, remote) = pair(*number);
+            Subflow { local, remote, ..subflow(*id, 1) }
+        };
+        self.live.iter().map(with_pair).collect()
+    }
+
+    fn ids(&self) -> BTreeSet<u32> {
+        self.live.values().copied().collect()
+    }
+}
+
+/// A monitor without netlink.
+#[derive(Default)]
+struct Watcher {
+    kernel: Kernel,
+    known: Known,
+    round: u64,
+    /// The live subflows according to what was told.
+    told_live: BTreeSet<u32>,
+    unnamed: usize,
+}
+
+impl Watcher {
+    fn ids_known(&self) -> BTreeSet<u32> {
+        self.known.entries.iter().map(|entry| entry.id()).collect()
+    }
+
+    fn make(&mut self, step: &Step) {
+        match step {
+            Step::Toggle(number) => self.kernel.toggle(*number),
+            Step::TellEnds => self.kernel.tell_ends(),
+            Step::Round(meanwhile) => self.take_in(meanwhile),
+            Step::Lost => self.lose(),
+        }
+    }
+
+    fn lose(&mut self) {
+        self.kernel.events.clear();
+        self.round += 1;
+        for change in self.known.update(&self.kernel.list(), self.round) {
+            match change {
+                Change::Established(subflow) => assert!(self.told_live.insert(subflow.id)),
+                Change::Closed(subflow) => assert!(self.told_live.remove(&subflow.id)),
+            }
+        }
+    }
+
+    fn take_in(&mut self, meanwhile: &[u8]) {
+        self.round += 1;
+        let events = std::mem::take(&mut self.kernel.events);
+        let mut meanwhile = meanwhile.iter();
+        let newcomers = events.iter().map(|(number, tells)| (*tells == Tells::Come).then_some(*number));
+        let superseded = superseded(newcomers);
+        for ((number, tells), superseded) in events.into_iter().zip(superseded) {
+            let kernel = &mut self.kernel;
+            // The listing is younger than the events.
+            let list = || {
+                meanwhile.by_ref().for_each(|number| kernel.toggle(*number));
+                Some(kernel.list())
+            };
+            if tells == Tells::Gone {
+                match self.known.gone(pair(number), self.round, list) {
+                    Some(subflow) => assert!(self.told_live.remove(&subflow.id), "{} closed twice", subflow.id),
+                    None => self.unnamed += 1,
+                }
+                continue;
+            }
+            match self.known.come(pair(number), superseded, self.round, list) {
+                Newcomer::Is(id) => assert!(self.told_live.insert(id), "{id} came twice"),
+                Newcomer::ToldBefore => {}
+                Newcomer::Unlisted => self.unnamed += 1,
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod view;
 use std::collections::HashSet;
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,9 +26,11 @@ pub fn soak() -> bool {
     env::var_os("MPTCPAPI_SOAK").is_some_and(|value| value == "1")
 }
 
-/// A measured value, for the reader of the test's output (`--nocapture`). Never asserted.
+/// A measured value, never asserted: into the file that `MPTCPAPI_FIGURES` names.
 pub fn figure(name: &str, value: impl std::fmt::Display) {
-    eprintln!("figure: {name}: {value}");
+    let Some(path) = env::var_os("MPTCPAPI_FIGURES") else { return };
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(path).expect("MPTCPAPI_FIGURES");
+    file.write_all(format!("{name}: {value}\n").as_bytes()).expect("MPTCPAPI_FIGURES");
 }
 
 /// Numbers that look random and are the same at each run; `MPTCPAPI_SEED` gives others.
@@ -95,6 +98,17 @@ pub fn shell(script: &str) -> String {
     run("sh", &["-c", script])
 }
 
+/// From now on, so many of a hundred packets get lost on a path, in each direction.
+pub fn lose(path: usize, percent: u32) {
+    let rules = format!(
+        "nft add table inet chance; nft add chain inet chance in '{{ type filter hook input priority 0; }}'; \
+         nft flush chain inet chance in; \
+         nft add rule inet chance in iifname path{path} meta l4proto tcp numgen random mod 100 '<' {percent} drop"
+    );
+    shell(&rules);
+    on_server(&rules);
+}
+
 pub fn app() -> SocketOptions {
     SocketOptions::new().control(Control::App)
 }
@@ -118,7 +132,9 @@ pub fn live_ids(stream: &impl AsFd) -> Vec<u32> {
 /// Waits until the server has as many subflows as this side: what it has not finished with still counts for it.
 pub fn wait_for_server(subflows: usize) {
     let filter = format!("ss -tnH sport = :{} | grep -vc TIME-WAIT || true", variable("LAB_PORT"));
-    wait_until("the server's end of the subflows", || (on_server(&filter).trim() == subflows.to_string()).then_some(()));
+    wait_until("the server's end of the subflows", || {
+        (on_server(&filter).trim() == subflows.to_string()).then_some(())
+    });
 }
 
 /// Subflows of this namespace that are neither established nor on their way to their end.

@@ -31,14 +31,18 @@ impl View {
                 self.established += 1;
                 let Some(id) = event.subflow else { return self.unnamed += 1 };
                 let pair = (event.local.expect("an address"), event.remote.expect("an address"));
-                self.subflows.insert(id, pair);
+                assert_eq!(self.subflows.insert(id, pair), None, "it had come before: {event:?}");
             }
             EventKind::SubflowClosed => {
                 self.closed += 1;
                 let Some(id) = event.subflow else { return self.unnamed += 1 };
                 let last = event.last.expect("the last statistics");
-                assert_eq!((last.id, Some(last.local), Some(last.remote)), (id, event.local, event.remote), "{event:?}");
-                self.subflows.remove(&id);
+                assert_eq!(
+                    (last.id, Some(last.local), Some(last.remote)),
+                    (id, event.local, event.remote),
+                    "{event:?}"
+                );
+                assert!(self.subflows.remove(&id).is_some(), "it had gone before: {event:?}");
             }
             EventKind::Resynced => self.resynced += 1,
             EventKind::Fallback => self.fallen_back = true,
@@ -51,6 +55,14 @@ impl View {
     pub fn drain(&mut self, monitor: &Monitor) {
         while let Some(event) = monitor.next(Duration::from_millis(200)).expect("an event") {
             self.take(&event);
+        }
+    }
+
+    /// Takes this many events, which are there or come soon.
+    pub fn drain_at_least(&mut self, monitor: &Monitor, events: usize) {
+        for _ in 0..events {
+            let event = monitor.next(Duration::from_secs(10)).expect("netlink");
+            self.take(&event.expect("an event"));
         }
     }
 

@@ -417,7 +417,7 @@ int mptcpapi_info_e(int fd, struct mptcpapi_info *info, struct mptcpapi_error *e
  * ENOSYS before Linux 5.16, EFAULT (array is NULL), EINVAL (wrong size, unknown flag); with MPTCPAPI_DETAIL also EXDEV
  * where the socket is in another network namespace than the calling thread.
  * Needs no privilege. Any thread may call it. One system call without detail (Linux 6.5), and no
- * allocation up to 16 subflows, or 64 and capacity says so.
+ * allocation up to 64 subflows.
  */
 int mptcpapi_subflows(int fd, struct mptcpapi_subflow *array, size_t capacity, int flags);
 

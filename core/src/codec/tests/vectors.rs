@@ -11,8 +11,8 @@ use crate::codec::uapi::{FullInfoHeader, MptcpInfo, SOCK_DIAG_BY_FAMILY, TcpInfo
 use crate::codec::{pm, read_prefix, subflow_data};
 use crate::subflow::Subflow;
 
-/// The TCP states of what is established or closing: see `TcpState`.
-const LIVE: [u64; 6] = [1, 4, 5, 8, 9, 11];
+/// The TCP states in which data can still be sent: established, and closed by the peer only.
+const LIVE: [u64; 2] = [1, 8];
 
 #[test]
 fn mptcp_info() {

@@ -65,7 +65,8 @@ func run(words []string) (interface{}, error) {
 		return nil, errUsage
 	}
 	command, ok := commands[words[0]]
-	if !ok || len(words) != 1+command.words {
+	given := len(words) - 1
+	if !ok || given != command.words && (command.words >= 0 || given < -command.words) {
 		return nil, errUsage
 	}
 	return command.run(words[1:])
@@ -105,7 +106,7 @@ func number(errno syscall.Errno) *int {
 	return &n
 }
 
-// command is one line of the contract: how many words follow the name, and what it does with them.
+// command is one line of the contract: how many words follow the name (-1: one or more), and what it does with them.
 type command struct {
 	words int
 	run   func(words []string) (interface{}, error)
@@ -334,20 +335,24 @@ func objects(subflows []mptcpapi.Subflow, err error) (interface{}, error) {
 		return nil, err
 	}
 	all := make([]object, len(subflows))
-	for i, s := range subflows {
-		all[i] = object{
-			"id": s.Id, "local": s.Local.String(), "remote": s.Remote.String(), "state": s.State.String(), "rtt_us": s.RttUs,
-			"rttvar_us": s.RttvarUs, "snd_cwnd": s.SndCwnd, "mss": s.Mss, "bytes_sent": s.BytesSent,
-			"bytes_acked": s.BytesAcked, "bytes_received": s.BytesReceived, "bytes_retrans": s.BytesRetrans,
-			"retransmits": s.Retransmits, "unacked": s.Unacked, "delivery_rate": s.DeliveryRate,
-			"last_ack_ms": s.LastAckMs, "initial": s.Initial,
-			"backup": orNull(s.Detailed, s.Backup), "backup_by_peer": orNull(s.Detailed, s.BackupByPeer),
-			"fully_established": orNull(s.Detailed, s.FullyEstablished), "local_id": orNull(s.LocalId >= 0, s.LocalId),
-			"remote_id": orNull(s.RemoteId >= 0, s.RemoteId), "congestion": orNull(s.Detailed, s.Congestion),
-			"tos": orNull(s.Detailed, s.Tos), "interface": orNull(s.Interface != "", s.Interface),
-		}
+	for i := range subflows {
+		all[i] = subflowObject(&subflows[i])
 	}
 	return all, nil
+}
+
+func subflowObject(s *mptcpapi.Subflow) object {
+	return object{
+		"id": s.Id, "local": s.Local.String(), "remote": s.Remote.String(), "state": s.State.String(), "rtt_us": s.RttUs,
+		"rttvar_us": s.RttvarUs, "snd_cwnd": s.SndCwnd, "mss": s.Mss, "bytes_sent": s.BytesSent,
+		"bytes_acked": s.BytesAcked, "bytes_received": s.BytesReceived, "bytes_retrans": s.BytesRetrans,
+		"retransmits": s.Retransmits, "unacked": s.Unacked, "delivery_rate": s.DeliveryRate,
+		"last_ack_ms": s.LastAckMs, "initial": s.Initial,
+		"backup": orNull(s.Detailed, s.Backup), "backup_by_peer": orNull(s.Detailed, s.BackupByPeer),
+		"fully_established": orNull(s.Detailed, s.FullyEstablished), "local_id": orNull(s.LocalId >= 0, s.LocalId),
+		"remote_id": orNull(s.RemoteId >= 0, s.RemoteId), "congestion": orNull(s.Detailed, s.Congestion),
+		"tos": orNull(s.Detailed, s.Tos), "interface": orNull(s.Interface != "", s.Interface),
+	}
 }
 
 func orNull(known bool, value interface{}) interface{} {

@@ -74,12 +74,12 @@ def go() -> list[Program]:
 
 
 def python() -> list[Program]:
-    interpreter = os.environ.get("BENCH_PYTHON") or next(
-        (str(path) for path in [repository() / ".venv/bin/python"] if path.exists()), sys.executable
+    interpreter = os.environ.get("BENCH_PYTHON", sys.executable)
+    found = shutil.which(interpreter) and subprocess.run(
+        [interpreter, "-c", "import mptcpapi"], cwd=BENCH, capture_output=True, check=False
     )
-    found = subprocess.run([interpreter, "-c", "import mptcpapi"], cwd=BENCH, capture_output=True, check=False)
-    if found.returncode != 0:
-        raise Missing(f"the Python package, for {interpreter} (BENCH_PYTHON chooses another): pip install ./python")
+    if not found or found.returncode != 0:
+        raise Missing(f"the Python package, for {interpreter}: pip install ./python, or name another in BENCH_PYTHON")
     run_script = (interpreter, "-W", "error")
     return [
         Program("reference-python", (*run_script, str(BENCH / "reference/main.py"))),
