@@ -12,13 +12,16 @@ each is doing.
 	...
 	subflows, err := view.Subflows()
 
+A connection made with [WithControl]([ControlApp]) has its subflows in the application's hand: [Conn.OpenSubflow] and the
+methods beside it. [Conn.Events] tells what happens to a connection, [Conn.PathEvents] when one of its paths fails.
+
 [Dial] and [Listen] give the ordinary types of package net. [From] takes any connection that has a SyscallConn method
 and touches nothing of it: the descriptor stays with the connection, non-blocking and in Go's poller. The connection
 may as well have been made by package net (net.Dialer.SetMultipathTCP, Go 1.21); a *tls.Conn lends its own by NetConn.
 
 # Where it runs
 
-Linux. Reading needs no privilege and Linux 5.16; 6.5 gives subflows the kernel's own ids, and 6.15 shows priorities and
+Linux. Control needs CAP_NET_ADMIN in the network namespace. Reading needs no privilege and Linux 5.16; 6.5 gives subflows the kernel's own ids, and 6.15 shows priorities and
 address ids to everybody. [Probe] tells what there is. On a kernel without MPTCP, Dial and Listen make plain TCP
 sockets, as MPTCP itself does when the peer speaks only TCP: [Conn.Status] tells which it is.
 
@@ -36,7 +39,8 @@ Errors of this package are of type *[OpError]. errors.Is finds the sentinels ([E
 
 # Concurrency
 
-Everything here may be used by several goroutines at once. No goroutine stays behind when a call has returned.
+Everything here may be used by several goroutines at once. No goroutine stays behind when a call has returned; those of
+Events and PathEvents end with the channel. Only OpenSubflow holds a thread while it waits.
 */
 package mptcpapi
 

@@ -9,9 +9,12 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
+	"reflect"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,18 +22,27 @@ import (
 	mptcpapi "github.com/mptcpapi/mptcpapi/go"
 )
 
-func next(t testing.TB, events <-chan mptcpapi.Event, kind mptcpapi.EventKind) mptcpapi.Event {
+func receive(t testing.TB, events <-chan mptcpapi.Event) mptcpapi.Event {
 	t.Helper()
 	select {
 	case event, ok := <-events:
-		if !ok || event.Kind != kind {
-			t.Fatalf("%v (%v) instead of %v", event, ok, kind)
+		if !ok {
+			t.Fatal("the channel is closed")
 		}
 		return event
 	case <-time.After(patience):
-		t.Fatalf("no event, %v was expected", kind)
+		t.Fatal("no event")
 		return mptcpapi.Event{}
 	}
+}
+
+func next(t testing.TB, events <-chan mptcpapi.Event, kind mptcpapi.EventKind) mptcpapi.Event {
+	t.Helper()
+	event := receive(t, events)
+	if event.Kind != kind {
+		t.Fatalf("%v instead of %v", event, kind)
+	}
+	return event
 }
 
 // ends reads the channel until it is closed, and answers the kind of the last event.
@@ -125,7 +137,7 @@ func TestEventsWithoutPrivilege(t *testing.T) {
 			}
 		})
 		conn.Close()
-		event := <-events
+		event := receive(t, events)
 		if event.Kind != mptcpapi.EventClosed || !event.Polled {
 			t.Errorf("%+v", event)
 		}
@@ -133,22 +145,22 @@ func TestEventsWithoutPrivilege(t *testing.T) {
 	})
 }
 
-// openAndReset opens a subflow, closes it, and answers its id. The peer has a limit, and counts those that it has not
+// openAndReset opens a subflow and closes it. The peer has a limit, and counts those that it has not
 // done with.
-func openAndReset(t testing.TB, view *mptcpapi.Conn) (id uint32) {
+func openAndReset(t testing.TB, view *mptcpapi.Conn) (opened mptcpapi.Subflow) {
 	t.Helper()
 	until(t, "the peer accepts a subflow", func() bool {
-		opened, err := view.OpenSubflow(soon(t), second(t))
+		var err error
+		opened, err = view.OpenSubflow(soon(t), second(t))
 		if err != nil && !errors.Is(err, mptcpapi.ErrRefused) {
 			t.Fatal(err)
 		}
-		id = opened.Id
 		return err == nil
 	})
-	if err := view.ResetSubflow(id); err != nil {
+	if err := view.ResetSubflow(opened.Id); err != nil {
 		t.Fatal(err)
 	}
-	return id
+	return opened
 }
 
 // A reader that does not read gets everything all the same, in order, and others do not wait for it.
@@ -158,26 +170,37 @@ func TestSlowReader(t *testing.T) {
 	nothingLeft(t, func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		slow, quickly, never := watched(t, ctx, view), watched(t, ctx, quick), watched(t, ctx, view)
-		var opened []uint32
-		for len(opened) < 20 {
-			opened = append(opened, openAndReset(t, view))
+		slow, never, prompt := watched(t, ctx, view), watched(t, ctx, view), watched(t, ctx, view)
+		quickly := watched(t, ctx, quick)
+		var count int32
+		seen := make(chan []mptcpapi.Event)
+		go func() {
+			var all []mptcpapi.Event
+			for event := range prompt {
+				all = append(all, event)
+				atomic.AddInt32(&count, 1)
+			}
+			seen <- all
+		}()
+		open := make(map[netip.AddrPort]bool)
+		for i := 0; i < 20; i++ {
+			open[openAndReset(t, view).Local] = true
 		}
 		openAndReset(t, quick)
 		next(t, quickly, mptcpapi.EventSubflowEstablished)
-		for _, id := range opened {
-			for _, kind := range []mptcpapi.EventKind{mptcpapi.EventSubflowEstablished, mptcpapi.EventSubflowClosed} {
-				event := <-slow
-				for event.Subflow != id && event.Subflow < opened[len(opened)-1] {
-					// Of an attempt that the peer refused.
-					event = <-slow
-				}
-				if event.Subflow != id || event.Kind != kind {
-					t.Fatalf("%v instead of %v of %d", event, kind, id)
-				}
+		var late []mptcpapi.Event
+		for len(open) > 0 {
+			event := receive(t, slow)
+			late = append(late, event)
+			if event.Kind == mptcpapi.EventSubflowClosed {
+				delete(open, event.Local)
 			}
 		}
+		until(t, "the prompt reader has them too", func() bool { return int(atomic.LoadInt32(&count)) >= len(late) })
 		cancel()
+		if have := <-seen; len(have) < len(late) || !reflect.DeepEqual(have[:len(late)], late) {
+			t.Errorf("the slow reader has\n%v\nthe prompt one\n%v", late, have)
+		}
 		ends(t, never)
 		ends(t, slow)
 		ends(t, quickly)

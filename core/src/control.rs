@@ -88,18 +88,35 @@ impl Connection<'_> {
         let snapshot = self.connected_snapshot(OPERATION)?;
         let local = unmapped(address);
         for resynced in [false, true] {
-            let id = with_opened(self.as_fd(), |opened| opened.ids.id_for(local));
-            let id = id.filter(|id| *id != 0).ok_or_else(|| Error::os(OPERATION, libc::EINVAL))?;
+<<<<<<< /tmp/sm/core/src/control.rs
+            let id = match with_opened(self.as_fd(), |opened| opened.ids.id_for(local)) {
+                // The initial address without a port is known as 0, which cannot be offered.
+                Some(0) => return Err(Error::os(OPERATION, libc::EINVAL).with_hint("give it a port")),
+                Some(id) => id,
+                None if !resynced => {
+                    resync_ids(self, OPERATION, snapshot.token, true)?;
+                    continue;
+                }
+                None => break,
+            };
+=======
+            let id = with_opened(self.as_fd(), |opened| opened.ids.announced_id_for(local));
+            let id =
+                id.ok_or_else(|| Error::os(OPERATION, libc::ENOSPC).with_hint("all 255 address ids are in use"))?;
+>>>>>>> /tmp/theirs
             let outcome = self.command(OPERATION, &Command::Announce { local, id }, &snapshot)?;
             match outcome.errno {
-                0 => return Ok(id),
+                0 => {
+                    with_opened(self.as_fd(), |opened| opened.ids.set_announced(id, true));
+                    return Ok(id);
+                }
                 libc::EINVAL if !resynced && says(&outcome, "did not match address and id") => {
-                    resync_ids(self, snapshot.token);
+                    resync_ids(self, OPERATION, snapshot.token, false)?;
                 }
                 _ => return Err(self.command_failed(OPERATION, outcome)),
             }
         }
-        Err(Error::os(OPERATION, libc::EINVAL))
+        Err(Error::os(OPERATION, libc::ENOSPC).with_hint("all 255 address ids are in use"))
     }
 
     /// Takes an address back (RM_ADDR, RFC 8684 section 3.4.2): the peer is told on a living path, and both ends close
@@ -111,14 +128,34 @@ impl Connection<'_> {
     pub fn withdraw(&self, address_id: u8) -> Result<()> {
         const OPERATION: &str = "withdraw";
         let snapshot = self.connected_snapshot(OPERATION)?;
-        let outcome = self.command(OPERATION, &Command::Remove { id: address_id }, &snapshot)?;
+        let remove = || self.command(OPERATION, &Command::Remove { id: address_id }, &snapshot);
+        let mut outcome = remove()?;
+        if is_unknown_id(&outcome) && self.remind_of(address_id, &snapshot)? {
+            outcome = remove()?;
+        }
         match outcome.errno {
-            0 => Ok(()),
-            libc::EINVAL if !says(&outcome, KERNEL_PATH_MANAGER) && !says(&outcome, "invalid token") => {
+            0 => {
+                with_opened(self.as_fd(), |opened| opened.ids.set_announced(address_id, false));
+                Ok(())
+            }
+            _ if is_unknown_id(&outcome) => {
                 Err(Error::os(OPERATION, libc::ENOENT).with_kernel_message(outcome.message))
             }
             _ => Err(self.command_failed(OPERATION, outcome)),
         }
+    }
+
+    /// The kernel forgets the address of a subflow when another one from the same IP closes, and then refuses to take it
+    /// back. Only an announcement brings it in again: the peer sees ADD_ADDR and RM_ADDR. False where no subflow has it.
+    fn remind_of(&self, address_id: u8, snapshot: &Snapshot) -> Result<bool> {
+        let subflows = self.subflows_detail()?;
+        let Some(subflow) = subflows.iter().find(|subflow| subflow.local_id == Some(address_id)) else {
+            return Ok(false);
+        };
+        let known = with_opened(self.as_fd(), |opened| opened.ids.address_of(address_id));
+        let local = known.unwrap_or(SocketAddr::new(unmapped(subflow.local).ip(), 0));
+        let outcome = self.command("withdraw", &Command::Announce { local, id: address_id }, snapshot)?;
+        Ok(outcome.errno == 0)
     }
 
     fn close(&self, operation: &'static str, id: u32, how: How) -> Result<()> {
@@ -214,6 +251,10 @@ impl Connection<'_> {
         };
         error.with_kernel_message(message.clone())
     }
+}
+
+fn is_unknown_id(outcome: &Outcome) -> bool {
+    outcome.errno == libc::EINVAL && !says(outcome, KERNEL_PATH_MANAGER) && !says(outcome, "invalid token")
 }
 
 /// The error for a provider that could not be reached, or may not.

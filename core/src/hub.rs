@@ -12,7 +12,7 @@ use crate::codec::pm::{PmEvent, event, event_token};
 use crate::privilege::provider;
 use crate::sys::epoll::Signal;
 use crate::sys::fork::per_process;
-use crate::sys::netlink::{BATCH, NetlinkSocket, lock, namespace_of};
+use crate::sys::netlink::{BATCH, Lent, lock, namespace_of};
 
 /// Room for about ten thousand unread events, where the kernel grants it.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -87,7 +87,7 @@ impl AsFd for Inbox {
 #[derive(Debug)]
 pub(crate) struct Hub {
     namespace: u64,
-    socket: Mutex<NetlinkSocket>,
+    socket: Mutex<Lent>,
     /// The same descriptor, to be polled without the lock.
     pollable: std::os::fd::OwnedFd,
     inboxes: Mutex<HashMap<u32, Vec<Weak<Inbox>>>>,

@@ -8,11 +8,14 @@ use std::sync::{LazyLock, Mutex, MutexGuard, RwLockReadGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use crate::codec::netlink::{self as codec, Outcome};
 use crate::codec::pm::{Command, PmEvent, event};
 use crate::codec::uapi::pm;
 use crate::connection::{Connection, Snapshot, first_addresses};
 use crate::control::refused;
+use crate::detail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Name;
 use crate::privilege::provider;
@@ -20,7 +23,7 @@ use crate::subflow::{Subflow, TcpState};
 use crate::sys::file_lock::FileLock;
 use crate::sys::fork::hold_off_forks;
 use crate::sys::interface;
-use crate::sys::netlink::{BATCH, NetlinkSocket, lock, wait_readable};
+use crate::sys::netlink::{BATCH, Lent, lock, wait_readable};
 use crate::sys::sockopt::cookie;
 use crate::table::{AddressIds, BySocket};
 
@@ -182,16 +185,20 @@ struct Own {
 /// One open on its way.
 struct Attempt<'a> {
     connection: &'a Connection<'a>,
-    token: u32,
+    /// The connection as it was before the first request.
+    before: Snapshot,
     local: SocketAddr,
     remote: SocketAddr,
     backup: bool,
     interface: u32,
     deadline: Instant,
     cancel: Option<BorrowedFd<'a>>,
-    events: NetlinkSocket,
+    /// The kernel's events, once they are needed.
+    events: Option<Lent>,
     /// None before the request, and where its subflow died before it could be listed.
     own: Option<Own>,
+    /// The own subflow as it was listed right after the request.
+    listed: Option<Subflow>,
 }
 
 /// What an attempt waits for next.
@@ -202,6 +209,7 @@ enum Progress {
 }
 
 pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Result<Subflow> {
+    let turn = Turn::take(connection.as_fd());
     let before = connection.connected_snapshot(OPERATION)?;
     let deadline = Instant::now() + wanted.timeout.min(Duration::from_secs(86_400 * 365));
     let remote = remote_address(connection.as_fd(), wanted)?;
@@ -210,73 +218,86 @@ pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Res
         None => 0,
     };
     let local = local_address(wanted, remote)?;
-    let events =
-        provider().events(connection.as_fd()).map_err(|error| refused(connection, OPERATION, &error, &before))?;
     let mut attempt = Attempt {
         connection,
-        token: before.token,
+        before,
         local,
         remote,
         backup: wanted.backup,
         interface,
         deadline,
         cancel: wanted.cancel,
-        events,
+        events: None,
         own: None,
+        listed: None,
     };
-    attempt.ask(&before)?;
+    attempt.ask(turn)?;
     let outcome = attempt.outcome();
-    if outcome.is_err() {
-        attempt.withdraw_half_open();
+    match outcome {
+        Ok(_) => attempt.events.into_iter().for_each(Lent::done),
+        Err(_) => attempt.withdraw_half_open(),
     }
     outcome
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
     /// Sends the SYN. A connection that cannot be joined yet is waited for.
-    fn ask(&mut self, before: &Snapshot) -> Result<()> {
+    fn ask(&mut self, turn: impl Into<Option<Turn<'a>>>) -> Result<()> {
         let fd = self.connection.as_fd();
+        let mut turn = turn.into();
         // Another thread's resync may take away an id that was given and is not yet in use.
         let mut resyncs = 0..4;
         loop {
             let id = with_opened(fd, |opened| {
-                if let Some((first, _)) = first_addresses(fd) {
-                    opened.ids.set_initial(unmapped(first).ip());
-                }
+                opened.ids.set_initial(|| first_addresses(fd).map(|(first, _)| unmapped(first).ip()));
                 opened.ids.id_for(self.local)
             });
             let Some(id) = id else {
                 if resyncs.next().is_none() {
                     return Err(Error::os(OPERATION, libc::ENOSPC).with_hint("all 255 address ids are in use"));
                 }
-                resync_ids(self.connection, self.token);
+<<<<<<< /tmp/sm/core/src/open.rs
+                resync_ids(self.connection, OPERATION, self.token, true)?;
+=======
+                turn = None;
+                resync_ids(self.connection, self.before.token);
+>>>>>>> /tmp/theirs
                 continue;
             };
-            let outcome = self.create(id, before)?;
+            let outcome = self.create(id, turn.take())?;
             match outcome.errno {
                 0 => return Ok(()),
                 libc::ENOTCONN => self.wait_until_joinable(&outcome)?,
                 libc::EINVAL if says(&outcome, "did not match address and id") && resyncs.next().is_some() => {
-                    resync_ids(self.connection, self.token);
+<<<<<<< /tmp/sm/core/src/open.rs
+                    resync_ids(self.connection, OPERATION, self.token, false)?;
+=======
+                    resync_ids(self.connection, self.before.token);
+>>>>>>> /tmp/theirs
                 }
                 _ => return Err(self.connection.command_failed(OPERATION, outcome)),
             }
         }
     }
 
-    /// Sends the SYN, and finds out which subflow it was sent for.
-    fn create(&mut self, id: u8, before: &Snapshot) -> Result<Outcome> {
+    /// Sends the SYN, and finds out which subflow it was sent for. `before` was seen in the turn, if one is given.
+    fn create(&mut self, id: u8, turn: Option<Turn<'a>>) -> Result<Outcome> {
         let fd = self.connection.as_fd();
-        let _turn = Turn::take(fd);
-        let newest = self.entries()?.iter().map(|entry| entry.id).max().unwrap_or(0);
+        let newest_of = |entries: &[Subflow]| entries.iter().map(|entry| entry.id).max().unwrap_or(0);
+        let (_turn, newest) = match turn {
+            Some(turn) => (turn, newest_of(&self.before.entries)),
+            None => (Turn::take(fd), newest_of(&self.entries()?)),
+        };
         let (local, remote, backup, interface) = (self.local, self.remote, self.backup, self.interface);
         let command = Command::Create { local, id, remote, backup, interface };
-        let outcome =
-            provider().command(fd, &command).map_err(|error| refused(self.connection, OPERATION, &error, before))?;
+        let outcome = provider()
+            .command(fd, &command)
+            .map_err(|error| refused(self.connection, OPERATION, &error, &self.before))?;
         if outcome.errno == 0 {
             let is_it = |entry: &&Subflow| entry.id > newest && self.could_be(entry.local, entry.remote);
             let entries = self.entries()?;
             let found = entries.iter().filter(is_it).min_by_key(|entry| entry.id);
+            self.listed = found.copied();
             self.own = found.map(|entry| Own { id: entry.id, local: entry.local, remote: entry.remote });
         }
         Ok(outcome)
@@ -289,14 +310,26 @@ impl Attempt<'_> {
                 .with_kernel_message(outcome.message.clone())
                 .with_hint("a connection can be joined once a byte has flowed, and before either side ends the stream")
         };
+        self.listen()?;
         if self.events()?.iter().any(|event| event.command == pm::EVENT_CLOSED) || Instant::now() >= self.deadline {
             return Err(not_ready());
         }
         self.wait(YOUNG_STEP)
     }
 
-    /// Waits for the peer's word.
+    /// Waits for the peer's word. On a short path it was there before the request was answered; else the kernel's events
+    /// tell, which are only asked for then.
     fn outcome(&mut self) -> Result<Subflow> {
+        if let Some(listed) = self.listed.take().filter(|listed| listed.state.is_live() && listed.segments_in >= 2) {
+            return Ok(listed);
+        }
+        if self.events.is_none() {
+            self.listen()?;
+            if self.entry()?.is_none_or(|entry| entry.state == TcpState::CLOSE) {
+                // It died before anybody listened: once more, to hear why.
+                self.ask(None)?;
+            }
+        }
         let mut since_established = None;
         loop {
             match self.look(&mut since_established)? {
@@ -367,14 +400,25 @@ impl Attempt<'_> {
             && (self.local.port() == 0 || local.port() == self.local.port())
     }
 
+    /// Asks for the kernel's events from now on.
+    fn listen(&mut self) -> Result<()> {
+        if self.events.is_none() {
+            let events = provider().events(self.connection.as_fd());
+            let explain = |error| refused(self.connection, OPERATION, &error, &self.before);
+            self.events = Some(events.map_err(explain)?);
+        }
+        Ok(())
+    }
+
     /// The events of this connection since the last call. Lost ones do no harm: the listing tells the same, later.
     fn events(&mut self) -> Result<Vec<PmEvent>> {
         let mut found = Vec::new();
         loop {
-            match self.events.receive_batch(BATCH) {
+            let Some(socket) = &mut self.events else { return Ok(found) };
+            match socket.receive_batch(BATCH) {
                 Ok(datagrams) => {
                     for message in datagrams.flat_map(codec::messages) {
-                        found.extend(event(message.payload).filter(|event| event.token == self.token));
+                        found.extend(event(message.payload).filter(|event| event.token == self.before.token));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(found),
@@ -387,10 +431,10 @@ impl Attempt<'_> {
     /// Sleeps until an event, `step` or the deadline.
     fn wait(&self, step: Duration) -> Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let fds = [Some(self.events.as_fd()), self.cancel];
+        let fds = [self.cancel, self.events.as_ref().map(|events| events.as_fd())];
         let fds: Vec<_> = fds.into_iter().flatten().collect();
         match wait_readable(&fds, Some(step.min(left))) {
-            Ok(Some(1)) => Err(Error::os(OPERATION, libc::ECANCELED)),
+            Ok(Some(0)) if self.cancel.is_some() => Err(Error::os(OPERATION, libc::ECANCELED)),
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(Error::io(OPERATION, &error)),
             _ => Ok(()),
         }
@@ -425,32 +469,56 @@ pub(crate) fn says(outcome: &Outcome, words: &str) -> bool {
     outcome.message.as_ref().is_some_and(|message| message.contains(words))
 }
 
-/// Takes over what the kernel has in its table of local addresses; and the ids of the live subflows, of which that table
-/// may know nothing any more.
-pub(crate) fn resync_ids(connection: &Connection<'_>, token: u32) {
+/// Takes over what the kernel has in its table of local addresses; and the ids of the subflows, of which that table may
+/// know nothing any more. `make_room`: ids of opens whose subflows are gone are given back.
+pub(crate) fn resync_ids(
+    connection: &Connection<'_>,
+    operation: &'static str,
+    token: u32,
+    make_room: bool,
+) -> Result<()> {
     let fd = connection.as_fd();
-    let asked = crate::pm::open(fd).and_then(|mut socket| {
-        let (outcome, addresses) = crate::pm::local_addresses(&mut socket, token)?;
-        socket.done();
-        Ok((outcome, addresses))
-    });
-    let Ok(live) = connection.subflows_detail() else { return };
-    let live: Vec<u8> = live.iter().filter_map(|subflow| subflow.local_id).collect();
-    if let Ok((Outcome { errno: 0, .. }, addresses)) = asked {
-        with_opened(fd, |opened| opened.ids.replace(&addresses, &live));
+    let io_error = |error: io::Error| Error::io(operation, &error);
+    let mut table = local_addresses(fd, token).map_err(io_error)?;
+    // Half-open ones too: they belong to another thread's open.
+    let mut subflows = connection.snapshot(operation)?.entries;
+    subflows.retain(|subflow| subflow.state != TcpState::CLOSE);
+    let in_use = |(address, _): &(SocketAddr, u8)| {
+        let has = |subflow: &Subflow| {
+            same_ip(subflow.local, *address) && (address.port() == 0 || address.port() == subflow.local.port())
+        };
+        subflows.iter().any(has)
+    };
+    if make_room {
+        let own = with_opened(fd, |opened| opened.ids.clone());
+        // Nothing is sent for an address without a subflow that was not announced.
+        let left_over = |entry: &(SocketAddr, u8)| own.is_for_opens(entry) && !in_use(entry);
+        let given_back = |id| provider().command(fd, &Command::Remove { id }).is_ok_and(|outcome| outcome.errno == 0);
+        table.retain(|entry| !left_over(entry) || !given_back(entry.1));
     }
+    detail::add_detail(fd, &mut subflows).map_err(io_error)?;
+    let live: Vec<u8> = subflows.iter().filter_map(|subflow| subflow.local_id).collect();
+    with_opened(fd, |opened| opened.ids.replace(&table, &live));
+    Ok(())
+}
+
+/// The kernel's table of local addresses.
+fn local_addresses(fd: BorrowedFd<'_>, token: u32) -> io::Result<Vec<(SocketAddr, u8)>> {
+    let mut socket = crate::pm::open(fd)?;
+    let (outcome, table) = crate::pm::local_addresses(&mut socket, token)?;
+    socket.done();
+    if outcome.errno == 0 { Ok(table) } else { Err(io::Error::from_raw_os_error(outcome.errno)) }
 }
 
 /// The wanted address, or the peer's; never with port 0, which the kernel would take literally.
 fn remote_address(fd: BorrowedFd<'_>, wanted: &OpenSubflow<'_>) -> Result<SocketAddr> {
-    let peer = first_addresses(fd).map(|(_, peer)| peer);
-    let mut remote = match wanted.remote.or(peer) {
-        Some(remote) => unmapped(remote),
-        None => return Err(Error::new(ErrorKind::NotReady, OPERATION)),
-    };
-    if remote.port() == 0 {
-        remote.set_port(peer.map_or(0, |peer| peer.port()));
+    if let Some(remote) = wanted.remote.filter(|remote| remote.port() != 0) {
+        return Ok(unmapped(remote));
     }
+    let peer = SockRef::from(&fd).peer_addr().ok().and_then(|peer| peer.as_socket());
+    let peer = peer.ok_or_else(|| Error::new(ErrorKind::NotReady, OPERATION))?;
+    let mut remote = unmapped(wanted.remote.unwrap_or(peer));
+    remote.set_port(peer.port());
     Ok(remote)
 }
 

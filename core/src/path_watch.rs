@@ -174,7 +174,7 @@ impl Connection<'_> {
 
 impl PathWatch {
     fn make(fd: BorrowedFd<'_>, token: u32, options: PathWatchOptions) -> io::Result<Self> {
-        let route = NetlinkSocket::open_for(libc::NETLINK_ROUTE, fd)?;
+        let mut route = NetlinkSocket::open_for(libc::NETLINK_ROUTE, fd)?;
         route.join(&GROUPS)?;
         let epoll = Epoll::new()?;
         epoll.add(route.as_fd(), false)?;

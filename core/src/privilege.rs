@@ -18,7 +18,7 @@ use crate::codec::{diag, read_prefix};
 use crate::error::Result;
 use crate::pm;
 use crate::switch;
-use crate::sys::netlink::{Lent, NetlinkSocket, lend};
+use crate::sys::netlink::{Lent, NetlinkSocket, lend, lend_events};
 use crate::sys::sockopt::getsockopt;
 
 /// A source of privilege. Its errors are those of reaching it; what the kernel said is in the outcome.
@@ -30,7 +30,7 @@ pub(crate) trait Provider: Sync {
     fn reset(&self, fd: BorrowedFd<'_>, local: SocketAddr, remote: SocketAddr, interface: u32) -> io::Result<Outcome>;
 
     /// A socket that receives the events of the connection behind `fd`, and maybe of others.
-    fn events(&self, fd: BorrowedFd<'_>) -> io::Result<NetlinkSocket>;
+    fn events(&self, fd: BorrowedFd<'_>) -> io::Result<Lent>;
 
     /// Calls `make`, which calls socket(), at a moment when new sockets are the application's to run. Answers also for
     /// how long other sockets of the namespace were concerned.
@@ -65,10 +65,8 @@ impl Provider for Direct {
         Ok(outcome)
     }
 
-    fn events(&self, fd: BorrowedFd<'_>) -> io::Result<NetlinkSocket> {
-        let events = NetlinkSocket::open_for(libc::NETLINK_GENERIC, fd)?;
-        events.join(&[events_group(fd)?])?;
-        Ok(events)
+    fn events(&self, fd: BorrowedFd<'_>) -> io::Result<Lent> {
+        lend_events(events_group(fd)?, fd)
     }
 
     fn app_socket(&self, make: &mut dyn FnMut() -> io::Result<Socket>) -> Result<(io::Result<Socket>, Duration)> {

@@ -145,6 +145,8 @@ impl Sums {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AddressIds {
     given: Vec<(SocketAddr, u8)>,
+    /// Those of them that the peer was offered.
+    announced: Vec<u8>,
     /// The ids of subflows that were live when that was asked last.
     live: Vec<u8>,
 }
@@ -152,9 +154,17 @@ pub(crate) struct AddressIds {
 impl AddressIds {
     /// The id for a local address; None when all 255 are taken.
     pub(crate) fn id_for(&mut self, local: SocketAddr) -> Option<u8> {
-        if let Some((_, id)) = self.given.iter().find(|(address, _)| *address == local) {
-            return Some(*id);
-        }
+        let known = self.given.iter().find(|(address, _)| *address == local);
+        known.map(|(_, id)| *id).or_else(|| self.give(local))
+    }
+
+    /// The id to announce a local address by: 0, which is the initial subflow's, cannot be announced.
+    pub(crate) fn announced_id_for(&mut self, local: SocketAddr) -> Option<u8> {
+        let known = self.given.iter().find(|(address, id)| *address == local && *id != 0);
+        known.map(|(_, id)| *id).or_else(|| self.give(local))
+    }
+
+    fn give(&mut self, local: SocketAddr) -> Option<u8> {
         let is_free = |id: &u8| !self.live.contains(id) && !self.given.iter().any(|(_, given)| given == id);
         // 0 belongs to the initial subflow's address.
         let free = (1..=u8::MAX).find(is_free)?;
@@ -162,12 +172,29 @@ impl AddressIds {
         Some(free)
     }
 
-    /// The initial subflow's address has the id 0, without asking.
-    pub(crate) fn set_initial(&mut self, local: IpAddr) {
-        let address = SocketAddr::new(local, 0);
-        if !self.given.iter().any(|(given, _)| *given == address) {
-            self.given.push((address, 0));
+    /// The initial subflow's address has the id 0, without asking. It is looked up once.
+    pub(crate) fn set_initial(&mut self, local: impl FnOnce() -> Option<IpAddr>) {
+        if !self.given.iter().any(|(_, id)| *id == 0) {
+            self.given.extend(local().map(|ip| (SocketAddr::new(ip, 0), 0)));
         }
+    }
+
+    /// The peer was offered the address with this id, or it was taken back.
+    pub(crate) fn set_announced(&mut self, id: u8, on: bool) {
+        self.announced.retain(|announced| *announced != id);
+        if on {
+            self.announced.push(id);
+        }
+    }
+
+    /// Whether the id was given for opens only.
+    pub(crate) fn is_for_opens(&self, entry: &(SocketAddr, u8)) -> bool {
+        entry.1 != 0 && self.given.contains(entry) && !self.announced.contains(&entry.1)
+    }
+
+    /// The address with this id.
+    pub(crate) fn address_of(&self, id: u8) -> Option<SocketAddr> {
+        self.given.iter().find(|(_, given)| *given == id).map(|(address, _)| *address)
     }
 
     /// What the kernel has now, and the ids of the live subflows: the kernel's word counts, and ids that neither of them

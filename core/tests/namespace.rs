@@ -7,6 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs::read_link;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 
 use common::hosts::Program;
 use common::{Lab, client, connect_and_talk, connected, plain, run, server, wait_until};
@@ -122,6 +123,7 @@ fn shows_a_connection_that_fell_back() {
         let all = namespace_connections().expect("connections");
         let seen = all.iter().find(|connection| connection.local == local).expect("our connection");
         assert!(seen.fallback, "{seen:?}");
+        assert_eq!(seen.inode, inode(std::process::id(), stream.as_raw_fd()));
     });
 }
 

@@ -303,6 +303,7 @@ fn a_taken_port_is_an_error_and_a_used_one_is_not() {
         );
         let mut other = client_of(address, 262);
         let (mut stream, _) = listener.accept().expect("accept");
+        stream.read_exact(&mut [0; 5]).expect("receive");
         stream.write_all(b"!").expect("send");
         assert_eq!(other.line(), "answered");
         // Closed here first: this side keeps the port in TIME_WAIT.

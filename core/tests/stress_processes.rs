@@ -96,7 +96,7 @@ fn processes_and_threads_at_one_connection() {
                 }
             });
         };
-        let children = [seeds(), seeds()].map(|seeds| Child::fork(|| (&at_once)(seeds)));
+        let children = [seeds(), seeds()].map(|seeds| Child::fork(|| at_once(seeds)));
         at_once(seeds());
         children.into_iter().for_each(Child::join);
         view.settle(&monitor, &stream);

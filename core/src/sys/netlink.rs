@@ -27,6 +27,8 @@ const DUMP_SIZE: usize = 64 * 1024;
 pub(crate) struct NetlinkSocket {
     socket: Socket,
     sequence: u32,
+    /// It has an address of its own, without which it receives no multicast.
+    bound: bool,
     replies: Box<[[u8; REPLY_SIZE]; BATCH]>,
     /// Memory for the requests of one batch, used again.
     pub(crate) requests: Vec<DiagRequest>,
@@ -42,6 +44,7 @@ impl NetlinkSocket {
         let netlink = NetlinkSocket {
             socket,
             sequence: 0,
+            bound: false,
             replies: Box::new([[0; REPLY_SIZE]; BATCH]),
             requests: Vec::new(),
             family: None,
@@ -122,10 +125,27 @@ impl NetlinkSocket {
         Ok(whole.map(|(reply, length)| &reply[..(length as usize).min(REPLY_SIZE)]))
     }
 
-    /// Joins multicast groups: once, and before anything is sent.
-    pub(crate) fn join(&self, groups: &[u32]) -> io::Result<()> {
-        self.bind()?;
+    /// Joins multicast groups.
+    pub(crate) fn join(&mut self, groups: &[u32]) -> io::Result<()> {
+        if !self.bound {
+            self.bind()?;
+            self.bound = true;
+        }
         groups.iter().try_for_each(|&group| self.set_option(libc::NETLINK_ADD_MEMBERSHIP, group as libc::c_int))
+    }
+
+    /// Leaves a multicast group, and throws away what came of it.
+    fn leave(&mut self, group: u32) -> io::Result<()> {
+        self.set_option(libc::NETLINK_DROP_MEMBERSHIP, group as libc::c_int)?;
+        loop {
+            match self.receive_batch(BATCH).map(Iterator::count) {
+                Ok(BATCH) => {}
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Gives the socket an address of its own, as the first send would: without one it receives no multicast.
@@ -175,9 +195,18 @@ pub(crate) struct Pool(Mutex<Vec<Idle>>);
 
 #[derive(Debug)]
 struct Idle {
-    protocol: i32,
+    purpose: Purpose,
     namespace: u64,
     socket: NetlinkSocket,
+}
+
+/// What a socket of the pool is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Requests and answers of this protocol.
+    Requests(i32),
+    /// The messages of this generic netlink group, while it is lent.
+    Events(u32),
 }
 
 /// A program that visits many namespaces must not hold them all: an idle socket keeps its namespace alive.
@@ -186,7 +215,7 @@ const IDLE_MAX: usize = 16;
 /// A netlink socket on loan. It goes back to the pool unless its exchange broke off: see [`Lent::done`].
 #[derive(Debug)]
 pub(crate) struct Lent {
-    protocol: i32,
+    purpose: Purpose,
     namespace: u64,
     socket: Option<NetlinkSocket>,
 }
@@ -196,27 +225,47 @@ pub(crate) struct Lent {
 ///
 /// A new one can only be made by a thread that is in that namespace: else EXDEV.
 pub(crate) fn lend(protocol: i32, fd: BorrowedFd<'_>) -> io::Result<Lent> {
+    lend_for(Purpose::Requests(protocol), fd)
+}
+
+/// A socket that has joined a generic netlink group; the rest as [`lend`].
+pub(crate) fn lend_events(group: u32, fd: BorrowedFd<'_>) -> io::Result<Lent> {
+    let mut lent = lend_for(Purpose::Events(group), fd)?;
+    lent.join(&[group])?;
+    Ok(lent)
+}
+
+fn lend_for(purpose: Purpose, fd: BorrowedFd<'_>) -> io::Result<Lent> {
     let namespace = namespace_of(fd);
     let mut idle = lock(&per_process().pool.0);
-    let found = idle.iter().rposition(|idle| idle.namespace == namespace && idle.protocol == protocol);
+    let found = idle.iter().rposition(|idle| idle.namespace == namespace && idle.purpose == purpose);
     if let Some(position) = found {
         let socket = Some(idle.swap_remove(position).socket);
-        return Ok(Lent { protocol, namespace, socket });
+        return Ok(Lent { purpose, namespace, socket });
     }
     drop(idle);
-    Ok(Lent { protocol, namespace, socket: Some(NetlinkSocket::open_for(protocol, fd)?) })
+    let protocol = match purpose {
+        Purpose::Requests(protocol) => protocol,
+        Purpose::Events(_) => libc::NETLINK_GENERIC,
+    };
+    Ok(Lent { purpose, namespace, socket: Some(NetlinkSocket::open_for(protocol, fd)?) })
 }
 
 impl Lent {
     /// Gives the socket back, with no answer unread. Where this is not reached, because of an error or a panic, the
     /// socket is closed: nobody else shall read what was meant for another.
     pub(crate) fn done(mut self) {
-        let Some(socket) = self.socket.take() else { return };
+        let Some(mut socket) = self.socket.take() else { return };
+        if let Purpose::Events(group) = self.purpose {
+            if socket.leave(group).is_err() {
+                return;
+            }
+        }
         let mut idle = lock(&per_process().pool.0);
         if idle.len() >= IDLE_MAX {
             idle.remove(0);
         }
-        idle.push(Idle { protocol: self.protocol, namespace: self.namespace, socket });
+        idle.push(Idle { purpose: self.purpose, namespace: self.namespace, socket });
     }
 }
 

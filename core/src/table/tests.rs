@@ -105,7 +105,7 @@ proptest! {
     fn an_address_id_belongs_to_one_address(asked in prop::collection::vec((0u8..6, 0u16..4), 1..80)) {
         let mut ids = AddressIds::default();
         let first = SocketAddr::from(([10, 77, 0, 1], 0));
-        ids.set_initial(first.ip());
+        ids.set_initial(|| Some(first.ip()));
         let mut given: HashMap<SocketAddr, u8> = HashMap::from([(first, 0)]);
         for (host, port) in asked {
             let address = SocketAddr::from(([10, 77, host, 1], port));
@@ -124,7 +124,7 @@ proptest! {
     ) {
         let address = |(host, port): (u8, u16)| SocketAddr::from(([10, 77, host, 1], port));
         let mut ids = AddressIds::default();
-        ids.set_initial(address((0, 0)).ip());
+        ids.set_initial(|| Some(address((0, 0)).ip()));
         let before: HashMap<SocketAddr, u8> =
             before.into_iter().map(address).map(|one| (one, ids.id_for(one).expect("fewer than 255"))).collect();
         // The kernel has each address once too.

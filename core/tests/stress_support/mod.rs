@@ -11,7 +11,7 @@ use std::env;
 use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::time::Duration;
@@ -96,6 +96,17 @@ pub fn on_server(script: &str) -> String {
 /// Runs a shell script here.
 pub fn shell(script: &str) -> String {
     run("sh", &["-c", script])
+}
+
+/// Another process, in the server's namespace.
+pub fn server_process(body: impl FnOnce()) -> Child {
+    let namespace = fs::File::open(format!("/proc/{}/ns/net", variable("LAB_SERVER_PID"))).expect("the server");
+    Child::fork(|| {
+        // SAFETY: a process with one thread; no memory is touched.
+        let entered = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+        assert_eq!(entered, 0, "setns: {}", std::io::Error::last_os_error());
+        body();
+    })
 }
 
 /// From now on, so many of a hundred packets get lost on a path, in each direction.
