@@ -45,7 +45,7 @@ $(BUILD)/std-no-backtrace.a: $(CAPI_RAW) capi/no_backtrace.c
 $(BUILD)/$(CAPI_SO): $(BUILD)/std-no-backtrace.a capi/mptcpapi.map
 	$(CC) -shared -o $@ $(BUILD)/no_backtrace.o -Wl,--whole-archive $< -Wl,--no-whole-archive \
 		-Wl,--version-script=capi/mptcpapi.map -Wl,-soname,$(CAPI_SONAME) \
-		-Wl,--gc-sections -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,--strip-debug $(LDFLAGS) $(CAPI_LIBS)
+		-Wl,--gc-sections -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,noseparate-code -Wl,--strip-debug $(LDFLAGS) $(CAPI_LIBS)
 	ln -sf $(CAPI_SO) $(BUILD)/$(CAPI_SONAME)
 	ln -sf $(CAPI_SONAME) $(BUILD)/libmptcpapi.so
 

@@ -88,10 +88,7 @@ impl Connection<'_> {
         let snapshot = self.connected_snapshot(OPERATION)?;
         let local = unmapped(address);
         for resynced in [false, true] {
-<<<<<<< /tmp/sm/core/src/control.rs
-            let id = match with_opened(self.as_fd(), |opened| opened.ids.id_for(local)) {
-                // The initial address without a port is known as 0, which cannot be offered.
-                Some(0) => return Err(Error::os(OPERATION, libc::EINVAL).with_hint("give it a port")),
+            let id = match with_opened(self.as_fd(), |opened| opened.ids.announced_id_for(local)) {
                 Some(id) => id,
                 None if !resynced => {
                     resync_ids(self, OPERATION, snapshot.token, true)?;
@@ -99,11 +96,6 @@ impl Connection<'_> {
                 }
                 None => break,
             };
-=======
-            let id = with_opened(self.as_fd(), |opened| opened.ids.announced_id_for(local));
-            let id =
-                id.ok_or_else(|| Error::os(OPERATION, libc::ENOSPC).with_hint("all 255 address ids are in use"))?;
->>>>>>> /tmp/theirs
             let outcome = self.command(OPERATION, &Command::Announce { local, id }, &snapshot)?;
             match outcome.errno {
                 0 => {

@@ -47,8 +47,8 @@ pub(crate) fn entries(fd: BorrowedFd<'_>, operation: &'static str) -> Result<Vec
 fn combine(fd: BorrowedFd<'_>, addresses: &[u8], statistics: &[u8]) -> Vec<Subflow> {
     let pairs = parse(addresses).0.iter().zip(parse(statistics).0.iter());
     let mut subflows: Vec<Subflow> = pairs.filter_map(|(addresses, tcp)| with_addresses(0, addresses, tcp)).collect();
+    // The kernel lists them by age, and so they are numbered.
     assign_ids(fd, &mut subflows);
-    subflows.sort_by_key(|subflow| subflow.id);
     subflows
 }
 

@@ -256,12 +256,8 @@ impl<'a> Attempt<'a> {
                 if resyncs.next().is_none() {
                     return Err(Error::os(OPERATION, libc::ENOSPC).with_hint("all 255 address ids are in use"));
                 }
-<<<<<<< /tmp/sm/core/src/open.rs
-                resync_ids(self.connection, OPERATION, self.token, true)?;
-=======
                 turn = None;
-                resync_ids(self.connection, self.before.token);
->>>>>>> /tmp/theirs
+                resync_ids(self.connection, OPERATION, self.before.token, true)?;
                 continue;
             };
             let outcome = self.create(id, turn.take())?;
@@ -269,11 +265,7 @@ impl<'a> Attempt<'a> {
                 0 => return Ok(()),
                 libc::ENOTCONN => self.wait_until_joinable(&outcome)?,
                 libc::EINVAL if says(&outcome, "did not match address and id") && resyncs.next().is_some() => {
-<<<<<<< /tmp/sm/core/src/open.rs
-                    resync_ids(self.connection, OPERATION, self.token, false)?;
-=======
-                    resync_ids(self.connection, self.before.token);
->>>>>>> /tmp/theirs
+                    resync_ids(self.connection, OPERATION, self.before.token, false)?;
                 }
                 _ => return Err(self.connection.command_failed(OPERATION, outcome)),
             }
