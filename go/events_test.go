@@ -396,13 +396,13 @@ func TestPathEventsOfEndedContexts(t *testing.T) {
 	nothingLeft(t, func() {
 		for i := 0; i < 200; i++ {
 			ctx, cancel := context.WithCancel(context.Background())
-			paths, err := view.PathEvents(ctx, mptcpapi.PathOptions{Stall: time.Duration(i-1) * time.Millisecond})
+			paths, err := view.PathEvents(ctx, mptcpapi.PathOptions{Stall: time.Duration(i%3-1) * time.Millisecond})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if i == 0 {
-				// Nothing but ctx wakes this one: let it fall asleep.
-				time.Sleep(20 * time.Millisecond)
+			if i%3 == 0 {
+				// Nothing but ctx wakes one without stalls: let it fall asleep.
+				time.Sleep(5 * time.Millisecond)
 			}
 			cancel()
 			for range paths {
