@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{LazyLock, Mutex, MutexGuard, RwLockReadGuard};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::name::Name;
 use crate::privilege::provider;
 use crate::subflow::{Subflow, TcpState};
 use crate::sys::file_lock::FileLock;
-use crate::sys::fork::hold_off_forks;
+use crate::sys::fork::{HeldOff, hold_off_forks};
 use crate::sys::interface;
 use crate::sys::netlink::{BATCH, Lent, lock, wait_readable};
 use crate::sys::sockopt::cookie;
@@ -148,7 +148,7 @@ struct Turn<'a> {
     // Dropped in this order.
     _process: Option<FileLock<'a>>,
     _thread: MutexGuard<'static, ()>,
-    _no_fork: RwLockReadGuard<'static, ()>,
+    _no_fork: HeldOff,
 }
 
 impl<'a> Turn<'a> {

@@ -9,7 +9,7 @@ mod stress_support;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -159,6 +159,10 @@ fn transfer_survives_whatever_happens_to_its_subflows() {
         connection.open_subflow(&OpenSubflow::new().local(client(2))).expect("a subflow");
         let monitor = connection.monitor().expect("a monitor");
         connection.subflows_detail().expect("a listing");
+        // The library keeps one socket for requests, and one for the events of opens that take time.
+        let nobody_there = OpenSubflow::new().remote(SocketAddr::new(server(2).ip(), 9));
+        connection.open_subflow(&nobody_there).expect_err("nobody listens there");
+        while monitor.next(Duration::from_millis(50)).expect("netlink").is_some() {}
         let (files, mut memory) = (open_files(), 0);
         let mut fate = Fate { stream: &stream, random: Random::new(), done: BTreeMap::new() };
         let (over, all_over) = (AtomicBool::new(false), AtomicBool::new(false));

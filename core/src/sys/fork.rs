@@ -36,6 +36,7 @@ static GATE: RwLock<()> = RwLock::new(());
 
 thread_local! {
     static FORKING: Cell<Option<RwLockWriteGuard<'static, ()>>> = const { Cell::new(None) };
+    static HOLDING: Cell<bool> = const { Cell::new(false) };
 }
 
 extern "C" fn close_gate() {
@@ -55,11 +56,26 @@ extern "C" fn begin_child() {
     open_gate();
 }
 
+/// Forks of other threads wait while one of these is there.
+#[derive(Debug)]
+pub(crate) struct HeldOff(Option<RwLockReadGuard<'static, ()>>);
+
 /// Forks of other threads wait until the answer is dropped: for the use of a static lock, or of something that a child
-/// must not inherit. Short, and never twice by one thread.
-pub(crate) fn hold_off_forks() -> RwLockReadGuard<'static, ()> {
+/// must not inherit. For moments only. A thread may do it again while it does so.
+#[must_use]
+pub(crate) fn hold_off_forks() -> HeldOff {
     register();
-    GATE.read().unwrap_or_else(PoisonError::into_inner)
+    // A second read lock of the same thread would wait for a fork that waits for the first.
+    let first = !HOLDING.try_with(|holding| holding.replace(true)).unwrap_or(false);
+    HeldOff(first.then(|| GATE.read().unwrap_or_else(PoisonError::into_inner)))
+}
+
+impl Drop for HeldOff {
+    fn drop(&mut self) {
+        if self.0.take().is_some() {
+            let _ = HOLDING.try_with(|holding| holding.set(false));
+        }
+    }
 }
 
 fn register() {
