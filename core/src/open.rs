@@ -233,10 +233,10 @@ pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Res
     };
     attempt.ask(turn)?;
     let outcome = attempt.outcome();
-    match outcome {
-        Ok(_) => attempt.events.into_iter().for_each(Lent::done),
-        Err(_) => attempt.withdraw_half_open(),
+    if outcome.is_err() {
+        attempt.withdraw_half_open();
     }
+    attempt.events.into_iter().for_each(Lent::done);
     outcome
 }
 
