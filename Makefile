@@ -7,7 +7,7 @@ CARGO_FLAGS ?= --locked
 # tools/deps may have found a toolchain beside the PATH.
 -include build/deps.mk
 
-.PHONY: help deps demo test lint bench conformance test-rust test-lab test-examples examples fuzz clean
+.PHONY: help deps demo test lint bench conformance test-rust test-stress test-lab test-examples examples fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 18
@@ -24,10 +24,20 @@ demo: deps  ## a two-path connection, seen from four languages, and a handover: 
 	$(VENV)/bin/python examples/demo/demo.py
 
 test: deps  ## everything: core, C, Python, Go, command, lab, conformance, examples
-	$(MAKE) test-rust test-c test-python test-go conformance test-examples test-lab
+	$(MAKE) test-rust test-stress test-c test-python test-go conformance test-examples test-lab
+
+CORE_TESTS := $(basename $(notdir $(wildcard core/tests/*.rs)))
 
 test-rust:  ## the core and the command
-	$(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi -p mptcpapi-cli -p mptcpapi-conformance -p mptcpapi-examples
+	$(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi --lib $(addprefix --test ,$(filter-out stress_%,$(CORE_TESTS)))
+	$(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi --doc
+	$(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi-cli -p mptcpapi-conformance -p mptcpapi-examples
+
+# Thousands of operations on a real kernel, on whatever else the machine does: a failure is tried once more, and told.
+test-stress:  ## soak, storms, races, kills; MPTCPAPI_SOAK=1 for the long form
+	for name in $(filter stress_%,$(CORE_TESTS)); do \
+	    $(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi --test $$name || { echo "*** $$name failed, once more"; \
+	    $(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi --test $$name || exit 1; }; done
 
 conformance: conformance-c conformance-go wheel  ## the same questions to four languages
 	$(CARGO) build $(CARGO_FLAGS) -q -p mptcpapi-conformance
@@ -50,8 +60,9 @@ examples: lib go-lib wheel  ## the example programs, into build/examples
 test-examples: examples  ## the example programs and the README's, run in the lab
 	cd examples && $(abspath $(VENV))/bin/pytest -q
 
-bench: examples conformance-c  ## ratios to hand-written code, measured side by side, into bench/RESULTS.md
+bench: examples  ## ratios to hand-written code, measured side by side, into bench/RESULTS.md and bench/CONTROL.md
 	$(VENV)/bin/python bench/run
+	$(VENV)/bin/python bench/control/run
 
 fuzz:  ## every decoder under libFuzzer for FUZZ_SECONDS each (nightly Rust and cargo-fuzz)
 	fuzz/run
