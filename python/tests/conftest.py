@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -26,6 +27,8 @@ WITHOUT = str(TOP / "tests/lab/without")
 
 def pytest_sessionstart() -> None:
     """As an ordinary user, while the process still has a single thread."""
+    # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(LabError):  # the tests that need a lab say so themselves
         become_root()
 
