@@ -33,11 +33,12 @@ test-rust:  ## the core and the command
 	$(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi --doc
 	$(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi-cli -p mptcpapi-conformance -p mptcpapi-examples
 
-# Thousands of operations on a real kernel, on whatever else the machine does: a failure is tried once more, and told.
+# Thousands of operations on a real kernel, on whatever else the machine does: a failure is told, and tried up to twice more.
 test-stress:  ## soak, storms, races, kills; MPTCPAPI_SOAK=1 for the long form
 	for name in $(filter stress_%,$(CORE_TESTS)); do \
-	    $(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi --test $$name || { echo "*** $$name failed, once more"; \
-	    $(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi --test $$name || exit 1; }; done
+	    for attempt in 1 2 3; do \
+	        $(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi --test $$name && continue 2; \
+	        echo "*** $$name failed, attempt $$attempt of 3"; done; exit 1; done
 
 conformance: conformance-c conformance-go wheel  ## the same questions to four languages
 	$(CARGO) build $(CARGO_FLAGS) -q -p mptcpapi-conformance

@@ -145,6 +145,38 @@ fn another_namespace_has_everything_but_detail() {
     });
 }
 
+/// Netlink sockets are kept for later use: each answers for its own network namespace only.
+#[test]
+fn connections_of_two_namespaces_in_one_process() {
+    Lab::with_endpoints().run(|| {
+        let stream = connected(2);
+        let at_home = || {
+            let detail = Connection::new(&stream).expect("a connection").subflows_detail().expect("a listing");
+            assert_eq!(checked(&detail).len(), 2);
+        };
+        at_home();
+        let abroad = || {
+            // SAFETY: changes the network namespace of this thread only, which ends soon.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+            run("ip", &["link", "set", "lo", "up"]);
+            let listener = mptcpapi::listen("127.0.0.1:0").expect("listen");
+            let own = mptcpapi::connect(listener.local_addr().expect("an address")).expect("connect");
+            let detail = Connection::new(&own).expect("a connection").subflows_detail().expect("a listing");
+            assert_eq!((detail.len(), detail[0].local), (1, own.local_addr().expect("an address")));
+            assert_eq!(
+                mptcpapi::namespace_connections().expect("connections").len(),
+                2,
+                "both ends, and none of home's"
+            );
+            (own, listener)
+        };
+        let (own, _listener) = thread::scope(|scope| scope.spawn(abroad).join().expect("the thread"));
+        // The socket that was made there serves here too, and does not get in the way of home's.
+        assert_eq!(Connection::new(&own).expect("a connection").subflows_detail().expect("a listing").len(), 1);
+        at_home();
+    });
+}
+
 #[test]
 fn another_process_lends_its_descriptor() {
     Lab::with_endpoints().run(|| {

@@ -10,6 +10,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::path_manager::{Subflows, destroy};
 use common::{Lab, checked, variable, wait_for_subflows};
@@ -94,6 +95,39 @@ fn are_all_listed_on_older_kernels() {
     userspace().without("full-info").run(|| {
         assert!(!Features::probe().expect("features").full_info, "the older kernel is not older");
         numbers_of_subflows(&[1, 17, 40, STACK, STACK + 1, 200]);
+    });
+}
+
+#[test]
+fn are_listed_while_they_become_more() {
+    userspace().run(|| {
+        let subflows = Subflows::new();
+        let stream = subflows.connection(1);
+        let connection = Connection::new(&stream).expect("a connection");
+        let token = connection.info().expect("info").token;
+        let listings = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            let creator = scope.spawn(|| {
+                for _ in 1..200 {
+                    let before = listings.load(Ordering::Relaxed);
+                    subflows.create(token, common::client(2), 1, common::server(1));
+                    common::wait_until("a listing", || (listings.load(Ordering::Relaxed) != before).then_some(()));
+                }
+            });
+            let (mut last, mut sizes) = (0, 0);
+            while !creator.is_finished() {
+                // In a row, and not only now and then.
+                for _ in 0..100 {
+                    let number = checked(&connection.subflows().expect("a listing")).len();
+                    assert!(number >= last, "{number} after {last}");
+                    sizes += u32::from(number != last);
+                    last = number;
+                    listings.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            assert!(sizes > 10, "only {sizes} sizes were seen");
+        });
+        wait_for_subflows(&stream, 200);
     });
 }
 

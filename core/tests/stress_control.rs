@@ -420,8 +420,11 @@ fn monitor_of_a_server_lets_joins_in() {
             let (mut first, _) = listener.accept().expect("a connection");
             first.read_exact(&mut [0]).expect("a byte");
             let monitor = view(&first).monitor().expect("a monitor");
-            let event = monitor.next(Duration::from_secs(20)).expect("netlink");
-            assert_eq!(event.map(|event| event.kind), Some(EventKind::SubflowEstablished));
+            // The first join may come while the monitor is being made: then it is no news.
+            if live_ids(&first).len() == 1 {
+                let event = monitor.next(Duration::from_secs(20)).expect("netlink");
+                assert_eq!(event.map(|event| event.kind), Some(EventKind::SubflowEstablished));
+            }
             first.write_all(b"x").expect("send");
             first.read_exact(&mut [0]).expect_err("the end");
         });

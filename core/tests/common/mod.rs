@@ -151,20 +151,32 @@ pub fn connected(subflows: usize) -> TcpStream {
 
 pub fn wait_for_subflows(stream: &TcpStream, number: usize) -> Vec<Subflow> {
     let connection = Connection::new(stream).expect("a connection");
-    wait_until(&format!("{number} subflows"), || {
-        let subflows = connection.subflows().expect("a listing");
-        (subflows.len() == number).then_some(subflows)
-    })
+    let mut last = Vec::new();
+    let found = wait_at_most(|| {
+        last = connection.subflows().expect("a listing");
+        (last.len() == number).then_some(())
+    });
+    // What became of the joins is in the kernel's counters of both hosts.
+    let counters = || run("nstat", &["-as"]) + &run("lab", &["server", "--", "nstat", "-as"]);
+    assert!(found.is_some(), "{} subflows in place of {number}\n{}", last.len(), counters());
+    last
 }
 
-/// Waits for a value. The limit is only there so that a broken test ends.
-pub fn wait_until<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
+/// Waits for a value.
+pub fn wait_until<T>(what: &str, value: impl FnMut() -> Option<T>) -> T {
+    wait_at_most(value).unwrap_or_else(|| panic!("never came: {what}"))
+}
+
+/// The limit is only there so that a broken test ends.
+fn wait_at_most<T>(mut value: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
         if let Some(value) = value() {
-            return value;
+            return Some(value);
         }
-        assert!(Instant::now() < end, "never came: {what}");
+        if Instant::now() > end {
+            return None;
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
 }

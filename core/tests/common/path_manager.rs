@@ -5,7 +5,6 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
-use std::time::Duration;
 
 use mptcpapi::Connection;
 use mptcpapi::socket2::{Domain, Protocol, Socket, Type};
@@ -31,12 +30,12 @@ impl Subflows {
         let program = format!("echo 1 > {path}");
         let done = Command::new("lab").args(["server", "--", "sh", "-c", &program]).status().expect("lab");
         assert!(done.success(), "the server's path manager");
-        let _monitor = Program::start("lab", &["server", "--", "ip", "mptcp", "monitor"]);
+        let mut monitor = Program::start("lab", &["server", "--", "ip", "mptcp", "monitor"]);
+        wait_for_events(&mut monitor);
         let kind = Type::RAW.cloexec();
         let netlink = Socket::new_raw(Domain::from(16), kind, Some(Protocol::from(16))).expect("generic netlink");
-        let mut all = Subflows { netlink, family: 0, _monitor };
+        let mut all = Subflows { netlink, family: 0, _monitor: monitor };
         all.family = all.find_family();
-        all.wait_for_monitor();
         all
     }
 
@@ -80,17 +79,6 @@ impl Subflows {
         assert_eq!(error, 0, "SUBFLOW_CREATE");
     }
 
-    /// Joins are refused until the monitor listens, and nothing else tells when it does.
-    fn wait_for_monitor(&self) {
-        let (stream, token) = ready_for_joins();
-        let connection = Connection::new(&stream).expect("a connection");
-        wait_until("a subflow", || {
-            self.create(token, client(2), 1, server(1));
-            std::thread::sleep(Duration::from_millis(20));
-            (connection.subflows().expect("a listing").len() > 1).then_some(())
-        });
-    }
-
     /// A connection with this many live subflows, over both paths in turn.
     pub fn connection(&self, number: usize) -> TcpStream {
         let (stream, token) = ready_for_joins();
@@ -102,6 +90,17 @@ impl Subflows {
         wait_for_subflows(&stream, number);
         stream
     }
+}
+
+/// That joins are taken in would not tell: any listener of any network namespace will do, also one of another test.
+fn wait_for_events(monitor: &mut Program) {
+    std::thread::scope(|scope| {
+        let heard = scope.spawn(|| monitor.line());
+        wait_until("an event", || {
+            drop(connect_and_talk(server(1)));
+            heard.is_finished().then_some(())
+        });
+    });
 }
 
 /// A connection whose peer takes joins in: once it has seen an acknowledgement behind its own first byte. Its token.
