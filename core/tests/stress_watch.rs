@@ -145,7 +145,7 @@ fn ten_thousand_connections() {
         figure("processor time of 2 s in which nothing happens, us", (after - before).as_micros());
         assert!(woken - slept <= 8, "woken {} times in 2 s", woken - slept);
 
-        const FOREIGN: usize = 8000;
+        const FOREIGN: usize = 4000;
         foreign_events(connections.address, FOREIGN);
         let (before, _) = usage();
         assert_eq!(monitor.next(Duration::ZERO).expect("netlink"), None);
