@@ -27,6 +27,20 @@ import (
 func dialApp(t testing.TB) (*net.TCPConn, *mptcpapi.Conn) {
 	t.Helper()
 	needLab(t)
+	warmUp.Do(func() {
+		// The library keeps a socket for requests, and one for the events of opens that take time.
+		_, view := dialCold(t)
+		nobody := netip.AddrPortFrom(path(t, "LAB_SERVER_2").Addr(), 9)
+		if _, err := view.OpenSubflow(soon(t), mptcpapi.Open{Remote: nobody}); !errors.Is(err, mptcpapi.ErrRefused) {
+			t.Fatal(err)
+		}
+	})
+	return dialCold(t)
+}
+
+func dialCold(t testing.TB) (*net.TCPConn, *mptcpapi.Conn) {
+	t.Helper()
+	needLab(t)
 	conn, err := mptcpapi.Dial(soon(t), "tcp", server(t), mptcpapi.WithControl(mptcpapi.ControlApp))
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +50,8 @@ func dialApp(t testing.TB) (*net.TCPConn, *mptcpapi.Conn) {
 	echo(t, conn, "data has flowed")
 	return conn, from(t, conn)
 }
+
+var warmUp sync.Once
 
 // path is the address of a host of the lab on a path, as "LAB_CLIENT_2" names it; the port is left open.
 func path(t testing.TB, variable string) netip.AddrPort {
