@@ -240,11 +240,13 @@ sock = mptcpapi.create_connection((host, port), timeout=5, control="app")
 sock.sendall(b"hold\\n")
 assert sock.recv(1) == b"."
 connection = mptcpapi.Connection(sock)
+monitor, watch = connection.events(), connection.path_watch()
 try:
     connection.open_subflow(remote="10.77.1.77", timeout=0.01)  # from now on there are the library's own descriptors
 except mptcpapi.TimedOut:
     pass
-monitor, watch = connection.events(), connection.path_watch()
+while monitor.next(timeout=0.1):
+    pass
 calls = {
     "open": lambda: connection.open_subflow(local, timeout=60),
     "next": monitor.next,
