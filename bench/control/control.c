@@ -11,10 +11,7 @@
 #endif
 
 enum { MOST = 20000 };
-static int fd, commands;
-#ifndef OURS
-static int events;
-#endif
+static int fd, commands, events;
 static uint32_t token;
 static struct sockaddr_in local, remote;
 
@@ -43,6 +40,7 @@ static void by_hand_destroy(const struct event *event) {
 static void run_open(int count) {
   static uint64_t opens[MOST], closes[MOST];
   for (int i = 0; i < count; i++) {
+    struct event gone;
     uint64_t begin = now_ns();
 #ifdef OURS
     struct mptcpapi_open open = {.size = sizeof open};
@@ -57,14 +55,15 @@ static void run_open(int count) {
     if (error)
       errno = -error, die("close");
 #else
-    struct event event, gone;
+    struct event event;
     by_hand_create();
     wait_event(events, EVENT_SUB_ESTABLISHED, token, &event);
     uint64_t opened = now_ns();
     by_hand_destroy(&event);
     uint64_t closed = now_ns();
-    wait_event(events, EVENT_SUB_CLOSED, token, &gone);
 #endif
+    /* Else the kernel's worker, which ends the closed one, would hold up the next. */
+    wait_event(events, EVENT_SUB_CLOSED, token, &gone);
     opens[i] = opened - begin;
     closes[i] = closed - opened;
   }
@@ -194,9 +193,7 @@ int main(int argc, char **argv) {
   memcpy(&token, info + 12, sizeof token);
   commands = netlink_open();
   find_family(commands);
-#ifndef OURS
   events = events_open();
-#endif
   while (fgets(line, sizeof line, stdin)) {
     if (sscanf(line, "open %d", &count) == 1)
       run_open(count);

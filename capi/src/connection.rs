@@ -139,6 +139,7 @@ pub unsafe extern "C" fn mptcpapi_subflows_e(
     unsafe { call(OPERATION, error, body) }
 }
 
+#[inline]
 pub(crate) fn connection<'fd>(fd: c_int, operation: &'static str) -> Result<Connection<'fd>> {
     let fd = borrow_fd(fd).map_err(|error| Error::os(operation, error.raw_os_error().unwrap_or(libc::EBADF)))?;
     Ok(Connection::from_fd(fd))

@@ -62,6 +62,7 @@ impl<'fd> Connection<'fd> {
     }
 
     /// The same without a look at the socket: what it is will be seen at the first call.
+    #[inline]
     pub fn from_fd(fd: BorrowedFd<'fd>) -> Self {
         Connection { fd, room: AtomicUsize::new(0), fixed: Mutex::new(None) }
     }
@@ -158,6 +159,7 @@ impl<'fd> Connection<'fd> {
     }
 
     /// [`Connection::subflows`] into a vector that is used again: no allocation while it and the stack (64) suffice.
+    #[inline]
     pub fn subflows_into(&self, subflows: &mut Vec<Subflow>) -> Result<()> {
         subflows.clear();
         self.visit_subflows_with(subflows)
@@ -199,6 +201,7 @@ impl<'fd> Connection<'fd> {
     ///
     /// # Errors
     /// As [`Connection::subflows`]; EXDEV where the socket is in another network namespace than the calling thread.
+    #[inline]
     pub fn subflows_detail(&self) -> Result<Vec<Subflow>> {
         const OPERATION: &str = "subflows_detail";
         let mut subflows = self.subflows()?;
@@ -229,6 +232,7 @@ impl<'fd> Connection<'fd> {
         }
     }
 
+    #[inline]
     fn room(&self) -> usize {
         self.room.load(Ordering::Relaxed)
     }

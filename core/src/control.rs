@@ -99,7 +99,7 @@ impl Connection<'_> {
             let outcome = self.command(OPERATION, &Command::Announce { local, id }, &snapshot)?;
             match outcome.errno {
                 0 => {
-                    with_opened(self.as_fd(), |opened| opened.ids.set_announced(id, true));
+                    with_opened(self.as_fd(), |opened| opened.ids.set_announced(id));
                     return Ok(id);
                 }
                 libc::EINVAL if !resynced && says(&outcome, "did not match address and id") => {
@@ -127,7 +127,7 @@ impl Connection<'_> {
         }
         match outcome.errno {
             0 => {
-                with_opened(self.as_fd(), |opened| opened.ids.set_announced(address_id, false));
+                with_opened(self.as_fd(), |opened| opened.ids.take_back(address_id));
                 Ok(())
             }
             _ if is_unknown_id(&outcome) => {
@@ -219,7 +219,9 @@ impl Connection<'_> {
     }
 
     fn command(&self, operation: &'static str, command: &Command, snapshot: &Snapshot) -> Result<Outcome> {
-        provider().command(self.as_fd(), command).map_err(|error| refused(self, operation, &error, snapshot))
+        provider()
+            .command(self.as_fd(), snapshot.token, command)
+            .map_err(|error| refused(self, operation, &error, snapshot))
     }
 
     /// The error for a command that the kernel refused.

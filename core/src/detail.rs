@@ -15,6 +15,7 @@ use crate::sys::interface;
 use crate::sys::netlink::{BATCH, NetlinkSocket, lend};
 
 /// Adds the detail to every subflow. Those that sock_diag does not know have died since they were listed: they go.
+#[inline]
 pub(crate) fn add_detail(fd: BorrowedFd<'_>, subflows: &mut Vec<Subflow>) -> io::Result<()> {
     if subflows.is_empty() {
         return Ok(());
@@ -73,6 +74,7 @@ fn ask_on(
 }
 
 /// At most `BATCH` exact questions: local address, remote address, number of the device bound to.
+#[inline]
 fn exact_requests(
     socket: &mut NetlinkSocket,
     questions: impl Iterator<Item = (SocketAddr, SocketAddr, u32)>,
@@ -88,6 +90,7 @@ fn exact_requests(
 }
 
 /// Asks all questions in one send; `answer` is called with the place of each that has one.
+#[inline]
 fn ask(
     socket: &mut NetlinkSocket,
     requests: Vec<DiagRequest>,

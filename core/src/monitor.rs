@@ -147,6 +147,12 @@ struct State {
     watched: HashMap<u32, Watched>,
     /// Tokens that are still to be looked at for a fall-back, until it is the first one's turn again.
     sweep: Vec<u32>,
+    /// What was taken in last, as the kernel told it: each is made an event when it is asked for.
+    received: std::vec::IntoIter<Received>,
+    /// For each of `received`: see [`superseded`].
+    superseded: std::vec::IntoIter<bool>,
+    /// Some of it is missing.
+    lost: bool,
     ready: VecDeque<Event>,
     /// Counts the times that events were taken in.
     round: u64,
@@ -214,12 +220,14 @@ impl Monitor {
         self.watch(connection, &snapshot)
     }
 
-    /// Watches a connection no more. Events of it that are already here are still told.
+    /// Watches a connection no more. An event of it that was found already may still be told.
     pub fn remove(&self, token: u32) {
         if let Some(hub) = &self.hub {
             hub.unregister(token, &self.inbox);
         }
-        lock(&self.state).watched.remove(&token);
+        let mut state = lock(&self.state);
+        state.watched.remove(&token);
+        state.drop_received_of(token);
     }
 
     /// How many connections are watched. Those that are over are not any more: with none left, nothing more comes than
@@ -274,45 +282,85 @@ impl Monitor {
 
     fn pop(&self) -> Option<Event> {
         let mut state = lock(&self.state);
-        let event = state.ready.pop_front();
-        self.inbox.settle(!state.ready.is_empty());
+        let event = state.pop();
+        self.inbox.settle(state.has_more());
+        if let Some(hub) = &self.hub {
+            state.ended.iter().for_each(|token| hub.unregister(*token, &self.inbox));
+        }
+        state.ended.clear();
         event
     }
 
-    /// Takes in what has come. True where there is now an event to tell.
+    /// Takes in what has come. True where there may now be an event to tell.
     fn collect(&self) -> io::Result<bool> {
         if let Some(hub) = &self.hub {
             hub.dispatch(&self.inbox)?;
         }
         let mut state = lock(&self.state);
-        state.take_all(&self.inbox.take());
+        // Else another thread was faster.
+        if !state.has_more() {
+            state.begin_round(self.inbox.take());
+        }
         if self.timer.has_expired() {
             match self.source() {
                 EventSource::Polling => state.compare_all(),
                 EventSource::Netlink => state.sweep(),
             }
         }
-        if let Some(hub) = &self.hub {
-            state.ended.iter().for_each(|token| hub.unregister(*token, &self.inbox));
-        }
-        state.ended.clear();
-        Ok(!state.ready.is_empty())
+        Ok(state.has_more())
     }
 }
 
 impl State {
-    fn take_all(&mut self, received: &[Received]) {
+    /// Listed at once, so that what the kernel tells from now on is not yet in the listing; told one by one.
+    fn begin_round(&mut self, received: Vec<Received>) {
+        if received.is_empty() {
+            return;
+        }
         self.round += 1;
         let superseded = superseded(received.iter().map(Received::newcomer));
-        for (received, superseded) in received.iter().zip(superseded) {
-            if let Received::Event(event) = received {
-                self.take(event, superseded);
+        self.lost = received.iter().any(|received| matches!(received, Received::Lost));
+        let mut looked_at = None;
+        for token in received.iter().filter_map(Received::of_subflow) {
+            if looked_at.replace(token) == Some(token) {
+                continue;
+            }
+            if let Some(Watched { fd, known }) = self.watched.get_mut(&token) {
+                let room = known.len();
+                known.look(self.round, || list(*fd, token, room).ok());
             }
         }
-        // The kernel tells of the loss first, before what is older.
-        if received.iter().any(|received| matches!(received, Received::Lost)) {
-            self.resync();
+        (self.received, self.superseded) = (received.into_iter(), superseded.into_iter());
+    }
+
+    fn has_more(&self) -> bool {
+        !self.ready.is_empty() || self.received.len() > 0 || self.lost
+    }
+
+    fn pop(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            match self.received.next() {
+                Some(Received::Event(event)) => {
+                    let superseded = self.superseded.next().unwrap_or(false);
+                    self.take(&event, superseded);
+                }
+                Some(Received::Lost) => drop(self.superseded.next()),
+                // The kernel tells of the loss first, before what is older.
+                None if std::mem::take(&mut self.lost) => self.resync(),
+                None => return None,
+            }
         }
+    }
+
+    /// The connection may be watched again, before these are looked at.
+    fn drop_received_of(&mut self, token: u32) {
+        let all = self.received.by_ref().zip(self.superseded.by_ref());
+        let (received, superseded): (Vec<_>, Vec<_>) =
+            all.filter(|(received, _)| received.token() != Some(token)).unzip();
+        (self.received, self.superseded) = (received.into_iter(), superseded.into_iter());
     }
 
     /// `superseded`: a later event of the same round tells of another subflow of this pair that has come.
@@ -437,6 +485,21 @@ fn list(fd: RawFd, token: u32, room: usize) -> std::result::Result<Vec<Subflow>,
 }
 
 impl Received {
+    fn token(&self) -> Option<u32> {
+        match self {
+            Received::Event(event) => Some(event.token),
+            Received::Lost => None,
+        }
+    }
+
+    /// Of an event that tells of a subflow: of which connection.
+    fn of_subflow(&self) -> Option<u32> {
+        match self {
+            Received::Event(event) if event.pair().is_some() => Some(event.token),
+            _ => None,
+        }
+    }
+
     /// Of an event that tells of a new subflow: which.
     fn newcomer(&self) -> Option<(u32, Pair)> {
         match self {

@@ -19,7 +19,7 @@ use crate::detail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Name;
 use crate::privilege::provider;
-use crate::subflow::{Subflow, TcpState};
+use crate::subflow::{INITIAL_ID, Subflow, TcpState};
 use crate::sys::file_lock::FileLock;
 use crate::sys::fork::{HeldOff, hold_off_forks};
 use crate::sys::interface;
@@ -137,9 +137,13 @@ const SOCKETS: usize = 16_384;
 
 /// By socket, since a program may hold several views of one connection.
 pub(crate) fn with_opened<R>(fd: BorrowedFd<'_>, use_it: impl FnOnce(&mut Opened) -> R) -> R {
+    with_opened_by(cookie(fd), use_it)
+}
+
+fn with_opened_by<R>(cookie: u64, use_it: impl FnOnce(&mut Opened) -> R) -> R {
     static OPENED: LazyLock<Mutex<BySocket<Opened>>> = LazyLock::new(|| Mutex::new(BySocket::new(SOCKETS)));
     let _no_fork = hold_off_forks();
-    use_it(lock(&OPENED).get(cookie(fd)))
+    use_it(lock(&OPENED).get(cookie))
 }
 
 /// The right to ask for a subflow of a connection, and to look which one comes of it: the kernel's answer does not say.
@@ -155,10 +159,10 @@ impl<'a> Turn<'a> {
     /// A turn takes some 50 us. Who does not end his in time was stopped in it, and is not waited for.
     const AT_MOST: Duration = Duration::from_millis(50);
 
-    fn take(fd: BorrowedFd<'a>) -> Self {
+    fn take(fd: BorrowedFd<'a>, cookie: u64) -> Self {
         static THREADS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
         let no_fork = hold_off_forks();
-        let thread = lock(&THREADS[cookie(fd) as usize % THREADS.len()]);
+        let thread = lock(&THREADS[cookie as usize % THREADS.len()]);
         let end = Instant::now() + Turn::AT_MOST;
         let process = loop {
             match FileLock::try_take(fd) {
@@ -185,6 +189,7 @@ struct Own {
 /// One open on its way.
 struct Attempt<'a> {
     connection: &'a Connection<'a>,
+    cookie: u64,
     /// The connection as it was before the first request.
     before: Snapshot,
     local: SocketAddr,
@@ -209,10 +214,11 @@ enum Progress {
 }
 
 pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Result<Subflow> {
-    let turn = Turn::take(connection.as_fd());
+    let cookie = cookie(connection.as_fd());
+    let turn = Turn::take(connection.as_fd(), cookie);
     let before = connection.connected_snapshot(OPERATION)?;
     let deadline = Instant::now() + wanted.timeout.min(Duration::from_secs(86_400 * 365));
-    let remote = remote_address(connection.as_fd(), wanted)?;
+    let remote = remote_address(connection.as_fd(), &before, wanted)?;
     let interface = match &wanted.interface {
         Some(name) => interface::index(name).ok_or_else(|| Error::os(OPERATION, libc::ENODEV))?,
         None => 0,
@@ -220,6 +226,7 @@ pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Res
     let local = local_address(wanted, remote)?;
     let mut attempt = Attempt {
         connection,
+        cookie,
         before,
         local,
         remote,
@@ -248,7 +255,7 @@ impl<'a> Attempt<'a> {
         // Another thread's resync may take away an id that was given and is not yet in use.
         let mut resyncs = 0..4;
         loop {
-            let id = with_opened(fd, |opened| {
+            let id = with_opened_by(self.cookie, |opened| {
                 opened.ids.set_initial(|| first_addresses(fd).map(|(first, _)| unmapped(first).ip()));
                 opened.ids.id_for(self.local)
             });
@@ -278,12 +285,12 @@ impl<'a> Attempt<'a> {
         let newest_of = |entries: &[Subflow]| entries.iter().map(|entry| entry.id).max().unwrap_or(0);
         let (_turn, newest) = match turn {
             Some(turn) => (turn, newest_of(&self.before.entries)),
-            None => (Turn::take(fd), newest_of(&self.entries()?)),
+            None => (Turn::take(fd, self.cookie), newest_of(&self.entries()?)),
         };
         let (local, remote, backup, interface) = (self.local, self.remote, self.backup, self.interface);
         let command = Command::Create { local, id, remote, backup, interface };
         let outcome = provider()
-            .command(fd, &command)
+            .command(fd, self.before.token, &command)
             .map_err(|error| refused(self.connection, OPERATION, &error, &self.before))?;
         if outcome.errno == 0 {
             let is_it = |entry: &&Subflow| entry.id > newest && self.could_be(entry.local, entry.remote);
@@ -440,7 +447,7 @@ impl<'a> Attempt<'a> {
             }
             let command = Command::Destroy { local: entry.local, remote: entry.remote };
             // It may have died by itself in the meantime.
-            let _ = provider().command(self.connection.as_fd(), &command);
+            let _ = provider().command(self.connection.as_fd(), self.before.token, &command);
         }
     }
 }
@@ -485,7 +492,8 @@ pub(crate) fn resync_ids(
         let own = with_opened(fd, |opened| opened.ids.clone());
         // Nothing is sent for an address without a subflow that was not announced.
         let left_over = |entry: &(SocketAddr, u8)| own.is_for_opens(entry) && !in_use(entry);
-        let given_back = |id| provider().command(fd, &Command::Remove { id }).is_ok_and(|outcome| outcome.errno == 0);
+        let given_back =
+            |id| provider().command(fd, token, &Command::Remove { id }).is_ok_and(|outcome| outcome.errno == 0);
         table.retain(|entry| !left_over(entry) || !given_back(entry.1));
     }
     detail::add_detail(fd, &mut subflows).map_err(io_error)?;
@@ -503,12 +511,13 @@ fn local_addresses(fd: BorrowedFd<'_>, token: u32) -> io::Result<Vec<(SocketAddr
 }
 
 /// The wanted address, or the peer's; never with port 0, which the kernel would take literally.
-fn remote_address(fd: BorrowedFd<'_>, wanted: &OpenSubflow<'_>) -> Result<SocketAddr> {
+fn remote_address(fd: BorrowedFd<'_>, before: &Snapshot, wanted: &OpenSubflow<'_>) -> Result<SocketAddr> {
     if let Some(remote) = wanted.remote.filter(|remote| remote.port() != 0) {
         return Ok(unmapped(remote));
     }
-    let peer = SockRef::from(&fd).peer_addr().ok().and_then(|peer| peer.as_socket());
-    let peer = peer.ok_or_else(|| Error::new(ErrorKind::NotReady, OPERATION))?;
+    let initial = before.live().find(|subflow| subflow.id == INITIAL_ID).map(|subflow| subflow.remote);
+    let asked = || SockRef::from(&fd).peer_addr().ok().and_then(|peer| peer.as_socket());
+    let peer = initial.or_else(asked).ok_or_else(|| Error::new(ErrorKind::NotReady, OPERATION))?;
     let mut remote = unmapped(wanted.remote.unwrap_or(peer));
     remote.set_port(peer.port());
     Ok(remote)

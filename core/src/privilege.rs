@@ -11,20 +11,18 @@ use std::time::Duration;
 use socket2::Socket;
 use zerocopy::IntoBytes;
 
+use crate::codec::diag;
 use crate::codec::netlink::{self as codec, Outcome};
 use crate::codec::pm::Command;
-use crate::codec::uapi::{MPTCP_INFO, MptcpInfo, SOL_MPTCP};
-use crate::codec::{diag, read_prefix};
 use crate::error::Result;
 use crate::pm;
 use crate::switch;
 use crate::sys::netlink::{Lent, NetlinkSocket, lend, lend_events};
-use crate::sys::sockopt::getsockopt;
 
 /// A source of privilege. Its errors are those of reaching it; what the kernel said is in the outcome.
 pub(crate) trait Provider: Sync {
-    /// A path manager command for the connection behind `fd`.
-    fn command(&self, fd: BorrowedFd<'_>, command: &Command) -> io::Result<Outcome>;
+    /// A path manager command for the connection behind `fd`, which had this token a moment ago.
+    fn command(&self, fd: BorrowedFd<'_>, token: u32, command: &Command) -> io::Result<Outcome>;
 
     /// Resets one subflow of the connection behind `fd` (`SOCK_DESTROY`): works under every path manager.
     fn reset(&self, fd: BorrowedFd<'_>, local: SocketAddr, remote: SocketAddr, interface: u32) -> io::Result<Outcome>;
@@ -47,11 +45,11 @@ pub(crate) fn provider() -> &'static dyn Provider {
 struct Direct;
 
 impl Provider for Direct {
-    fn command(&self, fd: BorrowedFd<'_>, command: &Command) -> io::Result<Outcome> {
+    fn command(&self, fd: BorrowedFd<'_>, token: u32, command: &Command) -> io::Result<Outcome> {
         let mut socket = pm::open(fd)?;
         let family = pm::family(&mut socket)?;
         let sequence = socket.sequences(1);
-        let outcome = acknowledged(&mut socket, &command.encode(family, token_of(fd)?, sequence), sequence)?;
+        let outcome = acknowledged(&mut socket, &command.encode(family, token, sequence), sequence)?;
         socket.done();
         Ok(outcome)
     }
@@ -88,22 +86,13 @@ fn events_group(fd: BorrowedFd<'_>) -> io::Result<u32> {
     }
 }
 
-/// The token of the connection behind `fd`, asked at each use: it can change, and names whoever has it.
-fn token_of(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    let mut bytes = [0u8; size_of::<MptcpInfo>()];
-    let length = getsockopt(fd, SOL_MPTCP, MPTCP_INFO, &mut bytes)?;
-    Ok(read_prefix::<MptcpInfo>(&bytes[..length]).token)
-}
-
 /// Sends one request and reads its acknowledgement, which is there when `send` returns.
 fn acknowledged(socket: &mut NetlinkSocket, request: &[u8], sequence: u32) -> io::Result<Outcome> {
     socket.send(request)?;
     loop {
-        for datagram in socket.receive_batch(1)? {
-            let mine = codec::messages(datagram).filter(|message| message.sequence == sequence);
-            if let Some(outcome) = mine.filter_map(|message| message.outcome()).next() {
-                return Ok(outcome);
-            }
+        let mut mine = codec::messages(socket.receive_one()?).filter(|message| message.sequence == sequence);
+        if let Some(outcome) = mine.find_map(|message| message.outcome()) {
+            return Ok(outcome);
         }
     }
 }

@@ -148,6 +148,9 @@ pub(crate) struct AddressIds {
     announced: Vec<u8>,
     /// The ids of subflows that were live when that was asked last.
     live: Vec<u8>,
+    /// Those that were taken back, in that order: the peer may be told of it late, and must not take a new subflow for one
+    /// of before. They are given again when there are no others.
+    taken_back: Vec<u8>,
 }
 
 impl AddressIds {
@@ -166,24 +169,34 @@ impl AddressIds {
     fn give(&mut self, local: SocketAddr) -> Option<u8> {
         let is_free = |id: &u8| !self.live.contains(id) && !self.given.iter().any(|(_, given)| given == id);
         // 0 belongs to the initial subflow's address.
-        let free = (1..=u8::MAX).find(is_free)?;
+        let mut unused = (1..=u8::MAX).filter(|id| !self.taken_back.contains(id));
+        let mut used_before = self.taken_back.iter().copied().filter(|id| *id != 0);
+        let free = unused.find(is_free).or_else(|| used_before.find(is_free))?;
+        self.taken_back.retain(|id| *id != free);
         self.given.push((local, free));
         Some(free)
     }
 
     /// The initial subflow's address has the id 0, without asking. It is looked up once.
     pub(crate) fn set_initial(&mut self, local: impl FnOnce() -> Option<IpAddr>) {
-        if !self.given.iter().any(|(_, id)| *id == 0) {
+        if !self.given.iter().any(|(_, id)| *id == 0) && !self.taken_back.contains(&0) {
             self.given.extend(local().map(|ip| (SocketAddr::new(ip, 0), 0)));
         }
     }
 
-    /// The peer was offered the address with this id, or it was taken back.
-    pub(crate) fn set_announced(&mut self, id: u8, on: bool) {
-        self.announced.retain(|announced| *announced != id);
-        if on {
+    /// The peer was offered the address with this id.
+    pub(crate) fn set_announced(&mut self, id: u8) {
+        if !self.announced.contains(&id) {
             self.announced.push(id);
         }
+    }
+
+    /// The address with this id was withdrawn.
+    pub(crate) fn take_back(&mut self, id: u8) {
+        self.announced.retain(|announced| *announced != id);
+        self.given.retain(|(_, given)| *given != id);
+        self.taken_back.retain(|taken_back| *taken_back != id);
+        self.taken_back.push(id);
     }
 
     /// Whether the id was given for opens only.
@@ -324,7 +337,7 @@ impl Known {
 
     /// Takes a listing, once for all events of a round: statistics and newcomers. Those that are gone stay until the
     /// event of their end comes.
-    fn look(&mut self, round: u64, list: impl FnOnce() -> Option<Vec<Subflow>>) {
+    pub(crate) fn look(&mut self, round: u64, list: impl FnOnce() -> Option<Vec<Subflow>>) {
         if self.listed_in == round {
             return;
         }

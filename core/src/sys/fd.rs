@@ -10,6 +10,7 @@ use super::check;
 ///
 /// The number may be closed, or be another file: the calls of this crate then fail with EBADF, ENOTSOCK or `NotMptcp`.
 /// Nothing here closes a borrowed descriptor, reads or writes its data, or keeps it beyond the call.
+#[inline]
 pub fn borrow_fd<'fd>(fd: RawFd) -> io::Result<BorrowedFd<'fd>> {
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));

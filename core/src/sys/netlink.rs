@@ -91,6 +91,15 @@ impl NetlinkSocket {
         }
     }
 
+    /// One datagram of ordinary size that is there now; WouldBlock where there is none.
+    pub(crate) fn receive_one(&mut self) -> io::Result<&[u8]> {
+        let reply = &mut self.replies[0];
+        let flags = libc::MSG_DONTWAIT;
+        // SAFETY: pointer and length describe `reply`.
+        let length = unsafe { libc::recv(self.socket.as_raw_fd(), reply.as_mut_ptr().cast(), REPLY_SIZE, flags) };
+        Ok(&reply[..check(length as libc::c_long)?])
+    }
+
     /// Up to `count` datagrams that are there now; WouldBlock where there is none. The answers to a request are there
     /// when `send` returns: the kernel works inside that call.
     pub(crate) fn receive_batch(&mut self, count: usize) -> io::Result<impl Iterator<Item = &[u8]>> {

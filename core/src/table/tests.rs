@@ -115,6 +115,31 @@ proptest! {
         }
     }
 
+    /// Some of the addresses are withdrawn again and again, as where a path comes and goes.
+    #[test]
+    fn address_ids_that_were_taken_back_rest_for_long(
+        asked in prop::collection::vec((0u8..6, any::<bool>()), 1..600),
+    ) {
+        let mut ids = AddressIds::default();
+        let first = SocketAddr::from(([10, 77, 0, 1], 0));
+        let mut given: HashMap<SocketAddr, u8> = HashMap::new();
+        let mut taken_back: Vec<u8> = Vec::new();
+        for (host, withdraw) in asked {
+            ids.set_initial(|| Some(first.ip()));
+            let address = SocketAddr::from(([10, 77, host, 1], 0));
+            let id = ids.id_for(address).expect("fewer than 255");
+            prop_assert!(given.insert(address, id).is_none_or(|before| before == id), "it changes");
+            let rested = taken_back.iter().rev().take(240).all(|other| *other != id);
+            prop_assert!(rested, "id {} was taken back a moment ago", id);
+            prop_assert!(given.iter().all(|(other, taken)| (*other == address) == (*taken == id)));
+            if withdraw {
+                ids.take_back(id);
+                taken_back.push(id);
+                given.remove(&address);
+            }
+        }
+    }
+
     #[test]
     fn address_ids_follow_the_kernel(
         before in prop::collection::vec((0u8..6, 0u16..4), 0..30),
