@@ -24,6 +24,8 @@ const (
 	PathStalled PathEventKind = capi.PathEventStalled
 	// PathResumed: a subflow that had stalled goes on.
 	PathResumed PathEventKind = capi.PathEventResumed
+	// PathClosed: the connection is over, or fell back to TCP. Of no subflow; the channel is closed next.
+	PathClosed PathEventKind = capi.PathEventClosed
 )
 
 var pathEventKindNames = [...]string{
@@ -32,6 +34,7 @@ var pathEventKindNames = [...]string{
 	PathAddressRemoved: "address_removed",
 	PathStalled:        "stalled",
 	PathResumed:        "resumed",
+	PathClosed:         "closed",
 }
 
 // String is the word used in every language: "link_down" and so on.
@@ -53,7 +56,7 @@ type PathOptions struct {
 type PathEvent struct {
 	// Kind is what has happened. A newer library may tell kinds that have no constant here.
 	Kind PathEventKind
-	// Subflow is the subflow concerned; 0 of PathLinkUp.
+	// Subflow is the subflow concerned; 0 of PathLinkUp and PathClosed.
 	Subflow uint32
 	// Local is its local address, or one of the interface that works again; not valid where unknown.
 	Local netip.Addr
@@ -61,11 +64,10 @@ type PathEvent struct {
 	Interface string
 }
 
-// PathEvents watches the paths of the connection, from now until ctx ends: its links and addresses, and its subflows for
+// PathEvents watches the paths of the connection, from now until it is over or ctx ends: its links and addresses, and its subflows for
 // stalls. It is what the kernel gives no MPTCP event for. The connection must be connected, or connecting.
 //
-// The channel is closed when ctx ends, and only then: end it with the connection. The connection is not kept open. There
-// is one goroutine, which waits in Go's poller and holds no thread; it waits for a reader that is slow.
+// The channel is closed when ctx ends, or after PathClosed. The connection is not kept open. There is one goroutine, which waits in Go's poller and holds no thread; it waits for a reader that is slow.
 //
 // Needs no privilege. Linux 5.16.
 //

@@ -56,7 +56,7 @@ func stallLimit(stall time.Duration) int {
 	}
 }
 
-// run hands the events out until ctx ends.
+// run hands the events out until the connection is over or ctx ends.
 func (w *pathWatch) run(raw syscall.RawConn) {
 	ended := make(chan struct{})
 	stop := afterDone(w.ctx, func() {
@@ -73,12 +73,15 @@ func (w *pathWatch) run(raw syscall.RawConn) {
 	close(w.events)
 }
 
-// handOut hands out what there is; false when ctx has ended.
+// handOut hands out what there is; false when the connection is over or ctx has ended.
 func (w *pathWatch) handOut() bool {
 	var event capi.PathEvent
 	for w.watch.Next(&event) > 0 {
 		select {
 		case w.events <- pathEventOf(&event):
+			if event.Kind == capi.PathEventClosed {
+				return false
+			}
 		case <-w.ctx.Done():
 			return false
 		}

@@ -48,6 +48,8 @@ pub const MPTCPAPI_PATH_EVENT_ADDRESS_REMOVED: u32 = 3;
 pub const MPTCPAPI_PATH_EVENT_STALLED: u32 = 4;
 /// Path event: a subflow that had stalled goes on.
 pub const MPTCPAPI_PATH_EVENT_RESUMED: u32 = 5;
+/// Path event: the connection is over, or fell back to TCP. Of no subflow; nothing more comes.
+pub const MPTCPAPI_PATH_EVENT_CLOSED: u32 = 6;
 
 /// Flag of mptcpapi_path_watch_new: the peer is to send without pause, as in a download, so silence is a stall.
 pub const MPTCPAPI_EXPECT_DATA: c_int = 1;
@@ -116,7 +118,7 @@ pub struct mptcpapi_path_event {
     pub size: u32,
     /// MPTCPAPI_PATH_EVENT_*; a newer library may tell others.
     pub kind: u32,
-    /// The subflow concerned; 0 of MPTCPAPI_PATH_EVENT_LINK_UP.
+    /// The subflow concerned; 0 of MPTCPAPI_PATH_EVENT_LINK_UP and _CLOSED.
     pub subflow: u32,
     /// Zero.
     pub reserved: u32,

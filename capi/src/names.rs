@@ -38,12 +38,13 @@ const EVENTS: [EventKind; 9] = [
     EventKind::Closed,
     EventKind::Resynced,
 ];
-const PATH_EVENTS: [PathEventKind; 5] = [
+const PATH_EVENTS: [PathEventKind; 6] = [
     PathEventKind::LinkDown,
     PathEventKind::LinkUp,
     PathEventKind::AddressRemoved,
     PathEventKind::Stalled,
     PathEventKind::Resumed,
+    PathEventKind::Closed,
 ];
 const SOURCES: [EventSource; 2] = [EventSource::Netlink, EventSource::Polling];
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-use mptcpapi::{Connection, EventKind, Monitor, PathWatch, PathWatchOptions, Subflow};
+use mptcpapi::{Connection, EventKind, Monitor, PathEventKind, PathWatch, PathWatchOptions, Subflow};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::Failure;
@@ -222,6 +222,10 @@ fn events(
         rows.push(Row::of_event(SystemTime::now(), &event, last));
     }
     while let Some(event) = paths.map(|paths| paths.next(Duration::ZERO)).transpose()?.flatten() {
+        if event.kind == PathEventKind::Closed {
+            // The monitor tells that, and how.
+            break;
+        }
         let subflow = event.subflow.and_then(|id| seen.get(&id));
         rows.push(Row::of_path(SystemTime::now(), &event, subflow));
     }
@@ -242,7 +246,7 @@ mod tests {
         for kind in [kinds, more, last].concat() {
             assert!(words.contains(&kind.name()), "{kind}");
         }
-        use mptcpapi::PathEventKind::{AddressRemoved, LinkDown, LinkUp, Resumed, Stalled};
+        use PathEventKind::{AddressRemoved, LinkDown, LinkUp, Resumed, Stalled};
         for kind in [LinkDown, LinkUp, AddressRemoved, Stalled, Resumed] {
             assert!(words.contains(&kind.name()), "{kind}");
         }

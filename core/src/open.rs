@@ -107,9 +107,12 @@ impl<'a> OpenSubflow<'a> {
         self
     }
 
-    /// The network interface to bind it to. Without a local address, it also gives that.
+    /// The network interface to bind it to. Without a local address, it also gives that. A name that is too long for any
+    /// is ENODEV, like others that are none.
     pub fn interface(mut self, name: &str) -> Self {
-        self.interface = Some(Name::new(name));
+        let kept = Name::new(name);
+        // No interface is called "".
+        self.interface = Some(if kept == name { kept } else { Name::new("") });
         self
     }
 

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use crate::codec::netlink::messages;
 use crate::codec::route::{self, RouteEvent};
-use crate::connection::Connection;
+use crate::connection::{Connection, Snapshot, first_addresses};
 use crate::error::{Error, Result};
 use crate::name::Name;
 use crate::open::unmapped;
 use crate::subflow::Subflow;
-use crate::sys::epoll::{Epoll, Timer};
+use crate::sys::epoll::{Epoll, Signal, Timer};
 use crate::sys::fd::borrow_fd;
 use crate::sys::fork::Process;
 use crate::sys::interface;
@@ -40,10 +40,12 @@ pub enum PathEventKind {
     Stalled,
     /// A subflow that had stalled goes on.
     Resumed,
+    /// The connection is over, or fell back to TCP: nothing more comes.
+    Closed,
 }
 
 impl PathEventKind {
-    /// The word used in every language: `link_down`, `link_up`, `address_removed`, `stalled`, `resumed`.
+    /// The word used in every language: `link_down`, `link_up`, `address_removed`, `stalled`, `resumed`, `closed`.
     pub const fn name(self) -> &'static str {
         match self {
             PathEventKind::LinkDown => "link_down",
@@ -51,6 +53,7 @@ impl PathEventKind {
             PathEventKind::AddressRemoved => "address_removed",
             PathEventKind::Stalled => "stalled",
             PathEventKind::Resumed => "resumed",
+            PathEventKind::Closed => "closed",
         }
     }
 }
@@ -67,9 +70,9 @@ impl fmt::Display for PathEventKind {
 pub struct PathEvent {
     /// What has happened.
     pub kind: PathEventKind,
-    /// The subflow concerned; None of `LinkUp`.
+    /// The subflow concerned; None of `LinkUp` and `Closed`.
     pub subflow: Option<u32>,
-    /// Its local address, or one of the interface that works again.
+    /// Its local address, or the most useful one of the interface that works again.
     pub local: Option<IpAddr>,
     /// The interface, where it is known.
     pub interface: Option<Name>,
@@ -120,17 +123,29 @@ pub struct PathWatch {
     token: u32,
     options: PathWatchOptions,
     epoll: Epoll,
-    timer: Option<Timer>,
+    timer: Timer,
+    /// Readable while events are left that were found together with one that was told.
+    signal: Signal,
     state: Mutex<State>,
 }
 
 struct State {
     route: NetlinkSocket,
-    /// Which interface has an address: remembered, since an interface that is set down loses its IPv6 addresses.
-    interfaces: HashMap<IpAddr, u32>,
+    /// The family of the connection's packets.
+    ipv4: bool,
+    addresses: HashMap<IpAddr, Address>,
     works: HashMap<u32, bool>,
     stalled: Vec<u32>,
+    over: bool,
     ready: VecDeque<PathEvent>,
+    signalled: bool,
+}
+
+/// Remembered when it is gone: an interface that is set down loses its IPv6 addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Address {
+    index: u32,
+    present: bool,
 }
 
 impl Connection<'_> {
@@ -141,8 +156,7 @@ impl Connection<'_> {
     /// socket is in another network namespace than the calling thread.
     pub fn path_watch(&self, options: PathWatchOptions) -> Result<PathWatch> {
         let snapshot = self.connected_snapshot(OPERATION)?;
-        let fd = self.as_fd();
-        PathWatch::make(fd, snapshot.token, options).map_err(|error| Error::io(OPERATION, &error))
+        PathWatch::make(self.as_fd(), &snapshot, options).map_err(|error| Error::io(OPERATION, &error))
     }
 
     /// Leaves the path of a subflow that does not work any more. The peer is told on another path to use it no longer
@@ -173,29 +187,55 @@ impl Connection<'_> {
 }
 
 impl PathWatch {
-    fn make(fd: BorrowedFd<'_>, token: u32, options: PathWatchOptions) -> io::Result<Self> {
+    fn make(fd: BorrowedFd<'_>, snapshot: &Snapshot, options: PathWatchOptions) -> io::Result<Self> {
+        /// How soon the end of the connection is seen where no stall is looked for.
+        const LOOK_EVERY: Duration = Duration::from_secs(1);
         let mut route = NetlinkSocket::open_for(libc::NETLINK_ROUTE, fd)?;
         route.join(&GROUPS)?;
+        let timer = Timer::new(match options.stall {
+            Duration::ZERO => LOOK_EVERY,
+            limit => (limit / 10).clamp(Duration::from_millis(2), LOOK_EVERY),
+        })?;
         let epoll = Epoll::new()?;
         epoll.add(route.as_fd(), false)?;
-        let timer = match options.stall {
-            Duration::ZERO => None,
-            limit => Some(Timer::new((limit / 10).clamp(Duration::from_millis(2), Duration::from_secs(1)))?),
+        epoll.add(timer.as_fd(), false)?;
+        let signal = Signal::new()?;
+        epoll.add(signal.as_fd(), false)?;
+        let ipv4 = match snapshot.live().next() {
+            Some(subflow) => unmapped(subflow.local).is_ipv4(),
+            None => first_addresses(fd).is_some_and(|(local, _)| unmapped(local).is_ipv4()),
         };
-        if let Some(timer) = &timer {
-            epoll.add(timer.as_fd(), false)?;
+        let mut state = State {
+            route,
+            ipv4,
+            addresses: HashMap::new(),
+            works: HashMap::new(),
+            stalled: Vec::new(),
+            over: false,
+            ready: VecDeque::new(),
+            signalled: false,
+        };
+        // Listed only now that changes are queued: nothing can be missed.
+        for entry in interface::entries()? {
+            state.works.insert(entry.index, entry.works);
+            state.addresses.extend(entry.ip.map(|ip| (ip, Address { index: entry.index, present: true })));
         }
-        let interfaces = interface::addresses()?.into_iter().collect();
-        let state = State { route, interfaces, works: HashMap::new(), stalled: Vec::new(), ready: VecDeque::new() };
         Ok(PathWatch {
             process: Process::current(),
             fd: fd.as_raw_fd(),
-            token,
+            token: snapshot.token,
             options,
             epoll,
             timer,
+            signal,
             state: Mutex::new(state),
         })
+    }
+
+    /// True once [`PathEventKind::Closed`] was told: nothing more comes.
+    pub fn is_over(&self) -> bool {
+        let state = lock(&self.state);
+        state.over && state.ready.is_empty()
     }
 
     /// The next event; None when the timeout is over first. A timeout of zero does not wait.
@@ -216,6 +256,10 @@ impl PathWatch {
                     self.collect(&mut state).map_err(io_error)?;
                 }
                 if let Some(event) = state.ready.pop_front() {
+                    let left = !state.ready.is_empty();
+                    if left != std::mem::replace(&mut state.signalled, left) {
+                        if left { self.signal.set() } else { self.signal.clear() }
+                    }
                     return Ok(Some(event));
                 }
             }
@@ -228,20 +272,33 @@ impl PathWatch {
     }
 
     fn collect(&self, state: &mut State) -> io::Result<()> {
-        for event in state.route_events()? {
-            state.route_event(event, || self.subflows());
+        if state.over {
+            return Ok(());
         }
-        if self.timer.as_ref().is_some_and(Timer::has_expired) {
-            state.look_for_stalls(&self.subflows(), &self.options);
+        let mut subflows = None;
+        for event in state.route_events()? {
+            if state.is_new(event) {
+                let subflows = subflows.get_or_insert_with(|| self.subflows());
+                state.route_event(event, subflows.as_deref().unwrap_or_default());
+            }
+        }
+        if self.timer.has_expired() {
+            match subflows.unwrap_or_else(|| self.subflows()) {
+                Some(subflows) if self.options.stall > Duration::ZERO => {
+                    state.look_for_stalls(&subflows, &self.options);
+                }
+                Some(_) => {}
+                None => state.end(),
+            }
         }
         Ok(())
     }
 
-    /// None where the descriptor is closed, or another connection's by now.
-    fn subflows(&self) -> Vec<Subflow> {
-        let listed = borrow_fd(self.fd).ok().and_then(|fd| Connection::from_fd(fd).snapshot(OPERATION).ok());
-        let mine = listed.filter(|snapshot| snapshot.token == self.token);
-        mine.map(|snapshot| snapshot.live().copied().collect()).unwrap_or_default()
+    /// None where the connection is over, the descriptor is closed, or another connection's by now.
+    fn subflows(&self) -> Option<Vec<Subflow>> {
+        let fd = borrow_fd(self.fd).ok()?;
+        let snapshot = Connection::from_fd(fd).connected_snapshot(OPERATION).ok()?;
+        (snapshot.token == self.token).then(|| snapshot.live().copied().collect())
     }
 }
 
@@ -249,46 +306,81 @@ impl State {
     fn route_events(&mut self) -> io::Result<Vec<RouteEvent>> {
         let mut events = Vec::new();
         let mut buffer = Vec::new();
+        let mut lost = false;
         loop {
             match self.route.receive_now(&mut buffer) {
                 Ok(datagram) => events.extend(messages(datagram).filter_map(|message| route::event(&message))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(events),
-                // Lost messages: a dead link still shows as a stall.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => lost = true,
                 Err(error) => return Err(error),
+            }
+        }
+        if lost {
+            events.extend(self.changes()?);
+        }
+        Ok(events)
+    }
+
+    /// What must have happened, from what is there now: in place of lost messages.
+    fn changes(&self) -> io::Result<Vec<RouteEvent>> {
+        let entries = interface::entries()?;
+        let links = entries.iter().map(|entry| RouteEvent::Link { index: entry.index, works: entry.works });
+        let gone = self.works.keys().filter(|index| entries.iter().all(|entry| entry.index != **index));
+        let gone = gone.map(|index| RouteEvent::Link { index: *index, works: false });
+        let is_there = |ip: &IpAddr| entries.iter().any(|entry| entry.ip == Some(*ip));
+        let removed = self.addresses.iter().filter(|(ip, _)| !is_there(ip));
+        let removed =
+            removed.map(|(ip, address)| RouteEvent::Address { ip: *ip, index: address.index, present: false });
+        let added = entries
+            .iter()
+            .filter_map(|entry| Some(RouteEvent::Address { ip: entry.ip?, index: entry.index, present: true }));
+        Ok(links.chain(gone).chain(removed).chain(added).collect())
+    }
+
+    /// Takes the change in; false where nothing changes by it.
+    fn is_new(&mut self, event: RouteEvent) -> bool {
+        match event {
+            RouteEvent::Link { index, works } => self.works.insert(index, works) != Some(works),
+            RouteEvent::Address { ip, index, present } => {
+                let address = Address { index, present };
+                self.addresses.insert(ip, address) != Some(address)
             }
         }
     }
 
-    fn route_event(&mut self, event: RouteEvent, subflows: impl FnOnce() -> Vec<Subflow>) {
-        let name = |index| interface::name(index);
+    fn route_event(&mut self, event: RouteEvent, subflows: &[Subflow]) {
         match event {
-            RouteEvent::Link { index, works } => {
-                if self.works.insert(index, works) == Some(works) {
-                    return;
-                }
-                if works {
-                    let local = self.interfaces.iter().find(|(_, other)| **other == index).map(|(ip, _)| *ip);
-                    let kind = PathEventKind::LinkUp;
-                    self.ready.push_back(PathEvent { kind, subflow: None, local, interface: name(index) });
-                    return;
-                }
-                for subflow in subflows() {
-                    let ip = unmapped(subflow.local).ip();
-                    if self.interfaces.get(&ip) == Some(&index) {
-                        self.tell(PathEventKind::LinkDown, &subflow, name(index));
-                    }
-                }
+            RouteEvent::Link { index, works: true } => {
+                let (kind, local) = (PathEventKind::LinkUp, self.best_address(index));
+                self.ready.push_back(PathEvent { kind, subflow: None, local, interface: interface::name(index) });
             }
-            RouteEvent::Address { ip, index, present: true } => {
-                self.interfaces.insert(ip, index);
+            RouteEvent::Link { index, works: false } => {
+                let is_its = |ip: IpAddr| self.addresses.get(&ip).is_some_and(|address| address.index == index);
+                let concerned: Vec<_> =
+                    subflows.iter().filter(|subflow| is_its(unmapped(subflow.local).ip())).collect();
+                concerned
+                    .into_iter()
+                    .for_each(|subflow| self.tell(PathEventKind::LinkDown, subflow, interface::name(index)));
             }
             RouteEvent::Address { ip, index, present: false } => {
-                for subflow in subflows().iter().filter(|subflow| unmapped(subflow.local).ip() == ip) {
-                    self.tell(PathEventKind::AddressRemoved, subflow, name(index));
+                for subflow in subflows.iter().filter(|subflow| unmapped(subflow.local).ip() == ip) {
+                    self.tell(PathEventKind::AddressRemoved, subflow, interface::name(index));
                 }
             }
+            RouteEvent::Address { present: true, .. } => {}
         }
+    }
+
+    /// The address of an interface that an open would use best.
+    fn best_address(&self, index: u32) -> Option<IpAddr> {
+        let of_interface = self.addresses.iter().filter(|(_, address)| address.index == index && address.present);
+        of_interface.map(|(ip, _)| *ip).min_by_key(|ip| (interface::is_link_local(ip), ip.is_ipv4() != self.ipv4, *ip))
+    }
+
+    fn end(&mut self) {
+        self.over = true;
+        let kind = PathEventKind::Closed;
+        self.ready.push_back(PathEvent { kind, subflow: None, local: None, interface: None });
     }
 
     fn look_for_stalls(&mut self, subflows: &[Subflow], options: &PathWatchOptions) {
@@ -298,7 +390,7 @@ impl State {
             match (subflow.has_stalled(options), known) {
                 (true, None) => {
                     self.stalled.push(subflow.id);
-                    let index = self.interfaces.get(&unmapped(subflow.local).ip()).copied().unwrap_or(0);
+                    let index = self.addresses.get(&unmapped(subflow.local).ip()).map_or(0, |address| address.index);
                     self.tell(PathEventKind::Stalled, subflow, interface::name(index));
                 }
                 (false, Some(position)) => {

@@ -86,38 +86,54 @@ impl Drop for Restore<'_> {
     }
 }
 
-/// The sysctl of the namespace in which the calling thread opens it; it stays that one's.
+/// The sysctl of the namespace in which the calling thread opens it; it stays that one's. `path_manager` since 6.15,
+/// `pm_type` since 5.19.
 struct Setting {
-    file: File,
+    written: File,
     /// The words for the kernel's and the userspace path manager.
     words: [&'static str; 2],
+    /// `pm_type`, where it is there: what socket() goes by. The kernel sets it after the other.
+    effective: File,
+    userspace: &'static str,
 }
 
 impl Setting {
-    /// `path_manager` since 6.15, `pm_type` since 5.19. Anybody may read it.
+    /// Anybody may read it.
     fn open(write: bool) -> io::Result<Self> {
-        let open = |name: &str| OpenOptions::new().read(true).write(write).open(format!("/proc/sys/net/mptcp/{name}"));
-        match open("path_manager") {
-            Ok(file) => Ok(Setting { file, words: ["kernel", "userspace"] }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Setting { file: open("pm_type")?, words: ["0", "1"] })
+        let open = |name: &str, write: bool| {
+            OpenOptions::new().read(true).write(write).open(format!("/proc/sys/net/mptcp/{name}"))
+        };
+        let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        let named = open("path_manager", write);
+        let numbered = open("pm_type", write && named.as_ref().is_err_and(is_missing));
+        match (named, numbered) {
+            (Ok(named), Ok(numbered)) => {
+                Ok(Setting { written: named, words: ["kernel", "userspace"], effective: numbered, userspace: "1" })
             }
-            Err(error) => Err(error),
+            (Ok(named), Err(_)) => {
+                let effective = named.try_clone()?;
+                Ok(Setting { written: named, words: ["kernel", "userspace"], effective, userspace: "userspace" })
+            }
+            (Err(error), Ok(numbered)) if is_missing(&error) => {
+                let effective = numbered.try_clone()?;
+                Ok(Setting { written: numbered, words: ["0", "1"], effective, userspace: "1" })
+            }
+            (Err(error), _) => Err(error),
         }
     }
 
     fn is_userspace(&self) -> io::Result<bool> {
         let mut bytes = [0; 32];
-        let length = self.file.read_at(&mut bytes, 0)?;
-        Ok(bytes[..length].trim_ascii() == self.words[1].as_bytes())
+        let length = self.effective.read_at(&mut bytes, 0)?;
+        Ok(bytes[..length].trim_ascii() == self.userspace.as_bytes())
     }
 
     fn write_kernel(&self) -> io::Result<()> {
-        self.file.write_all_at(self.words[0].as_bytes(), 0)
+        self.written.write_all_at(self.words[0].as_bytes(), 0)
     }
 
     fn write_userspace(&self) -> io::Result<()> {
-        self.file.write_all_at(self.words[1].as_bytes(), 0)
+        self.written.write_all_at(self.words[1].as_bytes(), 0)
     }
 }
 

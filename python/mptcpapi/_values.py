@@ -105,6 +105,8 @@ class PathEventKind(_Word):
     """Nothing came back on a subflow for longer than the limit, although something was under way."""
     RESUMED = "resumed"
     """A subflow that had stalled goes on."""
+    CLOSED = "closed"
+    """The connection is over, or fell back to TCP. Of no subflow: nothing more comes."""
 
 
 for _class in (Address, Status, PathManager, EventKind, EventSource, PathEventKind):

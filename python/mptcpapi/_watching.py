@@ -64,7 +64,7 @@ class Watching(Generic[_W, _E]):
             while not self.source.closed:
                 if (event := self.source.next(0)) is not None:
                     return event  # type: ignore[return-value]
-                if isinstance(self.source, Monitor) and self.source.watched == 0:
+                if self.source.watched == 0 if isinstance(self.source, Monitor) else self.source.is_over:
                     break
                 await _readable(self.source.fileno())
             raise StopAsyncIteration
@@ -100,7 +100,7 @@ def path_watch(
 ) -> Watching[PathWatch, PathEvent]:
     """Tells, for `async for`, when a path of a connection stops working: Connection.path_watch() for asyncio.
 
-    The iteration does not end by itself. Raises what Connection.path_watch() raises.
+    The iteration ends when the connection is over. Raises what Connection.path_watch() raises.
     """
     return Watching(connection.path_watch(stall, expect_data))
 

@@ -205,8 +205,8 @@ impl Monitor {
 
 /// Tells when a path of one connection stops working. Made by Connection.path_watch().
 ///
-/// An iterator that waits for each event, until it is closed; a context manager that closes it; it has a fileno() for
-/// selectors. It does not keep the connection open. It may be used from several threads at once: each event goes to one
+/// An iterator that waits for each event, until the connection is over; a context manager that closes it; it has a
+/// fileno() for selectors. It does not keep the connection open. It may be used from several threads at once: each event goes to one
 /// of them.
 #[pyclass(frozen, module = "mptcpapi", weakref)]
 pub(crate) struct PathWatch(Closable<mptcpapi::PathWatch>);
@@ -217,19 +217,26 @@ impl PathWatch {
     }
 
     fn wait(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<Waited<PathEvent>> {
-        self.0.wait(py, timeout, |inner, limit| Ok(inner.next(limit)?.map(PathEvent)), |_| false)
+        self.0.wait(py, timeout, |inner, limit| Ok(inner.next(limit)?.map(PathEvent)), mptcpapi::PathWatch::is_over)
     }
 }
 
 #[pymethods]
 impl PathWatch {
-    /// The next event; None when `timeout` seconds are over (0: does not wait, None: no limit).
+    /// The next event. None when `timeout` seconds are over (0: does not wait, None: no limit), or when nothing more can
+    /// come, as the connection is over.
     ///
     /// Other threads run meanwhile, and signals are handled. Raises ValueError when it is closed, also by another thread
     /// in the meantime; OSError of netlink itself.
     #[pyo3(signature = (timeout=None))]
     fn next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<PathEvent>> {
         self.wait(py, limit(timeout)?)?.or_closed()
+    }
+
+    /// True after the event of kind CLOSED: nothing more comes.
+    #[getter]
+    fn is_over(&self) -> PyResult<bool> {
+        Ok(self.0.open()?.is_over())
     }
 
     /// A descriptor that is readable when there may be an event, also without cause: then call next(0) until it returns

@@ -120,9 +120,27 @@ def test_path_events_are_values(lab: Lab, app: Pair) -> None:
         pickle.dumps(down)
 
 
+def test_path_watch_ends_with_the_connection(app: Pair) -> None:
+    with Connection(app.client).path_watch() as watch:
+        assert not watch.is_over
+        app.client.close()
+        assert [event.kind for event in watch] == ["closed"]
+        assert watch.is_over
+        assert watch.next(5) is None
+
+
+def test_aio_path_watch_ends_with_the_connection(app: Pair) -> None:
+    async def body() -> None:
+        watching = aio.path_watch(Connection(app.client))
+        app.client.close()
+        assert [event.kind async for event in watching] == ["closed"]
+
+    asyncio.run(asyncio.wait_for(body(), 5))
+
+
 def test_words() -> None:
     assert len(EventKind) == 9
-    assert len(PathEventKind) == 5
+    assert len(PathEventKind) == 6
     assert {*EventSource} == {"netlink", "polling"}
     assert str(EventKind.FALLBACK) == f"{PathEventKind.STALLED}".replace("stalled", "fallback")
     for kind in (*EventKind, *PathEventKind, *EventSource):

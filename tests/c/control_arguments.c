@@ -335,6 +335,7 @@ static void names_of_all_numbers(void) {
   CHECK(strcmp(mptcpapi_event_name(MPTCPAPI_EVENT_RESYNCED + 1), "unknown") == 0);
   CHECK(strcmp(mptcpapi_path_event_name(MPTCPAPI_PATH_EVENT_LINK_DOWN), "link_down") == 0);
   CHECK(strcmp(mptcpapi_path_event_name(MPTCPAPI_PATH_EVENT_RESUMED), "resumed") == 0);
+  CHECK(strcmp(mptcpapi_path_event_name(MPTCPAPI_PATH_EVENT_CLOSED), "closed") == 0);
   CHECK(strcmp(mptcpapi_path_event_name(UINT32_MAX), "unknown") == 0);
   CHECK(strcmp(mptcpapi_source_name(MPTCPAPI_SOURCE_NETLINK), "netlink") == 0);
   CHECK(strcmp(mptcpapi_source_name(MPTCPAPI_SOURCE_POLLING), "polling") == 0);

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from typing import Any
 
@@ -91,3 +92,22 @@ def test_a_download_stalls_and_moves(command: Command, lab: Lab, server: Server)
 def send_all(connection: socket.socket, data: bytes) -> None:
     connection.settimeout(20)
     connection.sendall(data)
+
+
+def test_the_end_of_the_connection_is_told(command: Command, lab: Lab, server: Server) -> None:
+    connect_app(command, lab, server)
+    command.ask("pathwatch", 1, 50, 0)
+    assert command.ask("pathevent", 1, 100) is None
+    command.ask("close", 1)
+    event = next_event(command, "closed")
+    assert (event["subflow"], event["local"], event["interface"]) == (None, None, None)
+    assert command.ask("pathevent", 1, 100) is None
+
+
+def test_the_peer_ends_the_connection(command: Command, lab: Lab, server: Server) -> None:
+    """With a reset of the whole connection (MP_FASTCLOSE)."""
+    other = connect_app(command, lab, server)
+    command.ask("pathwatch", 1, 50, 0)
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    other.close()
+    next_event(command, "closed")

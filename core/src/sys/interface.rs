@@ -55,14 +55,33 @@ pub(crate) fn index(name: &str) -> Option<u32> {
 /// The first address of an interface in one family; link-local ones only where there is no other.
 pub(crate) fn address(name: &str, ipv4: bool) -> Option<IpAddr> {
     let index = index(name)?;
-    let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     let all = addresses().ok()?;
     let of_interface = all.iter().filter(|(ip, other)| *other == index && ip.is_ipv4() == ipv4).map(|(ip, _)| *ip);
-    of_interface.clone().find(|ip| !link_local(ip)).or_else(|| of_interface.into_iter().next())
+    of_interface.clone().find(|ip| !is_link_local(ip)).or_else(|| of_interface.into_iter().next())
+}
+
+/// Of no use to a peer behind a router.
+pub(crate) fn is_link_local(ip: &IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
+}
+
+/// What getifaddrs tells: an interface, and one of its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) index: u32,
+    /// It is set up, and has a carrier.
+    pub(crate) works: bool,
+    pub(crate) ip: Option<IpAddr>,
 }
 
 /// Every address of the namespace, with the number of its interface.
 pub(crate) fn addresses() -> io::Result<Vec<(IpAddr, u32)>> {
+    Ok(entries()?.into_iter().filter_map(|entry| Some((entry.ip?, entry.index))).collect())
+}
+
+/// Every interface of the namespace, those without an address too, once for each of its addresses.
+pub(crate) fn entries() -> io::Result<Vec<Entry>> {
+    const WORKS: u32 = (libc::IFF_UP | libc::IFF_RUNNING) as u32;
     let mut list = std::ptr::null_mut();
     // SAFETY: the kernel's answer is put behind `list`; nothing else is touched.
     check(unsafe { libc::getifaddrs(&raw mut list) }.into())?;
@@ -72,15 +91,16 @@ pub(crate) fn addresses() -> io::Result<Vec<(IpAddr, u32)>> {
         // SAFETY: `entry` walks the list that getifaddrs made, which is freed only below.
         let this = unsafe { &*entry };
         entry = this.ifa_next;
-        if this.ifa_addr.is_null() {
-            continue;
-        }
-        // SAFETY: a socket address is as long as its family says.
-        let Some(ip) = (unsafe { ip_address(this.ifa_addr) }) else { continue };
+        let ip = match this.ifa_addr.is_null() {
+            true => None,
+            // SAFETY: a socket address is as long as its family says.
+            false => unsafe { ip_address(this.ifa_addr) },
+        };
         // SAFETY: every entry has a NUL-terminated name.
         let name = unsafe { CStr::from_ptr(this.ifa_name) };
         // SAFETY: a NUL-terminated string that outlives the call.
-        found.push((ip, unsafe { libc::if_nametoindex(name.as_ptr()) }));
+        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        found.push(Entry { index, works: this.ifa_flags & WORKS == WORKS, ip });
     }
     // SAFETY: the list came from getifaddrs and is freed once.
     unsafe { libc::freeifaddrs(list) };

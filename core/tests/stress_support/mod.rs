@@ -282,3 +282,10 @@ pub fn socket_address(ip: IpAddr, port: u16) -> SocketAddr {
 pub fn status_of(program: &str, arguments: &[&str]) -> i32 {
     Command::new(program).args(arguments).status().ok().and_then(|status| status.code()).unwrap_or(-1)
 }
+
+/// Whether there is something to read within the time.
+pub fn is_readable(watched: &impl AsFd, timeout: Duration) -> bool {
+    let mut poll = libc::pollfd { fd: watched.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, which outlives the call.
+    unsafe { libc::poll(&raw mut poll, 1, timeout.as_millis() as i32) == 1 }
+}

@@ -48,5 +48,6 @@ const (
 	PathEventAddressRemoved = 3
 	PathEventStalled        = 4
 	PathEventResumed        = 5
+	PathEventClosed         = 6
 	ExpectData              = 1
 )

@@ -138,6 +138,9 @@
 /** Path event: a subflow that had stalled goes on. */
 #define MPTCPAPI_PATH_EVENT_RESUMED 5
 
+/** Path event: the connection is over, or fell back to TCP. Of no subflow; nothing more comes. */
+#define MPTCPAPI_PATH_EVENT_CLOSED 6
+
 /** Flag of mptcpapi_path_watch_new: the peer is to send without pause, as in a download, so silence is a stall. */
 #define MPTCPAPI_EXPECT_DATA 1
 
@@ -323,7 +326,7 @@ struct mptcpapi_path_event {
   uint32_t size;
   /** MPTCPAPI_PATH_EVENT_*; a newer library may tell others. */
   uint32_t kind;
-  /** The subflow concerned; 0 of MPTCPAPI_PATH_EVENT_LINK_UP. */
+  /** The subflow concerned; 0 of MPTCPAPI_PATH_EVENT_LINK_UP and _CLOSED. */
   uint32_t subflow;
   /** Zero. */
   uint32_t reserved;

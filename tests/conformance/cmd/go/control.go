@@ -234,7 +234,10 @@ func pathEvent(words []string) (interface{}, error) {
 		return nil, errUsage
 	}
 	select {
-	case e := <-events:
+	case e, open := <-events:
+		if !open {
+			return nil, nil
+		}
 		return object{
 			"kind": e.Kind.String(), "subflow": orNull(e.Subflow != 0, e.Subflow),
 			"local": orNull(e.Local.IsValid(), e.Local.String()), "interface": orNull(e.Interface != "", e.Interface),
