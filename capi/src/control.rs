@@ -11,6 +11,7 @@ use mptcpapi::{Error, OpenSubflow, Result, borrow_fd};
 use crate::connection::connection;
 use crate::event_types::{MPTCPAPI_CLOSE_FIN, MPTCPAPI_CLOSE_RESET, mptcpapi_open};
 use crate::ffi::{call, read_extensible, socket_address, text_of, wrong_argument};
+use crate::option::options_of;
 use crate::types::mptcpapi_error;
 
 /// Opens a subflow and waits until the peer has confirmed it, or it is clear why not. Whatever goes wrong, no half-open
@@ -43,7 +44,13 @@ pub unsafe extern "C" fn mptcpapi_subflow_open_e(
     let body = || {
         // SAFETY: the C caller's promise about `open`.
         let wanted = unsafe { read_extensible(open, OPERATION) }?;
-        let opened = connection(fd, OPERATION)?.open_subflow(&open_of(wanted.as_ref(), OPERATION)?)?;
+        let mut open = open_of(wanted.as_ref(), OPERATION)?;
+        if let Some(wanted) = &wanted {
+            // SAFETY: the C caller's promise about `open`, and what it points to.
+            let options = unsafe { options_of(wanted.options, wanted.option_count, OPERATION) }?;
+            open = options.iter().fold(open, |open, one| open.option(one.level, one.name, &one.value));
+        }
+        let opened = connection(fd, OPERATION)?.open_subflow(&open)?;
         if !id.is_null() {
             // SAFETY: not NULL, so one u32 by the C caller's promise; of any alignment.
             unsafe { id.write_unaligned(opened.id) };

@@ -3,9 +3,9 @@
 
 #![allow(non_camel_case_types, reason = "the names are C's")]
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 
-use libc::sockaddr_storage;
+use libc::{sockaddr_storage, socklen_t};
 
 use crate::types::mptcpapi_subflow;
 
@@ -74,6 +74,30 @@ pub struct mptcpapi_open {
     pub cancel_fd: c_int,
     /// The network interface to bind it to; empty: none. Without a local address, it also gives that.
     pub interface: [c_char; 16],
+    /// Options of the new subflow, in force before it carries data (their field subflow is ignored); may be NULL.
+    pub options: *const mptcpapi_option,
+    /// How many.
+    pub option_count: usize,
+}
+
+/// One option of one subflow.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mptcpapi_option {
+    /// sizeof(struct mptcpapi_option), set by the caller; of an array, in element 0.
+    pub size: u32,
+    /// The subflow.
+    pub subflow: u32,
+    /// SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP or IPPROTO_IPV6.
+    pub level: c_int,
+    /// The number of the option.
+    pub name: c_int,
+    /// The value, as setsockopt(2) wants it.
+    pub value: *const c_void,
+    /// The length of the value.
+    pub length: socklen_t,
+    /// How it went: 0 or an errno; set by the library.
+    pub error: c_int,
 }
 
 /// One event of one connection.
@@ -130,7 +154,8 @@ pub struct mptcpapi_path_event {
 
 // The sizes of the first release, which every later one accepts. No struct has padding: all bytes are fields.
 const _: () = {
-    assert!(size_of::<mptcpapi_open>() == 288);
+    assert!(size_of::<mptcpapi_open>() == 288 + size_of::<*const mptcpapi_option>() + size_of::<usize>());
+    assert!(size_of::<mptcpapi_option>() == 24 + size_of::<*const c_void>());
     assert!(size_of::<mptcpapi_event>() == 736);
     assert!(size_of::<mptcpapi_path_event>() == 160);
 };

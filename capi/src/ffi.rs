@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use libc::{sockaddr_in, sockaddr_in6, sockaddr_storage};
 use mptcpapi::{Error, ErrorKind, Result};
 
-use crate::event_types::{mptcpapi_event, mptcpapi_open, mptcpapi_path_event};
+use crate::event_types::{mptcpapi_event, mptcpapi_open, mptcpapi_option, mptcpapi_path_event};
 use crate::types::{
     MPTCPAPI_ERROR_FELL_BACK, MPTCPAPI_ERROR_KERNEL_PATH_MANAGER, MPTCPAPI_ERROR_NO_SUCH_SUBFLOW, MPTCPAPI_ERROR_NONE,
     MPTCPAPI_ERROR_NOT_MPTCP, MPTCPAPI_ERROR_NOT_READY, MPTCPAPI_ERROR_OS, MPTCPAPI_ERROR_PERMISSION_DENIED,
@@ -48,6 +48,10 @@ unsafe impl Extensible for mptcpapi_error {
 // SAFETY: as above.
 unsafe impl Extensible for mptcpapi_open {
     const FIRST: usize = 288;
+}
+// SAFETY: as above.
+unsafe impl Extensible for mptcpapi_option {
+    const FIRST: usize = size_of::<mptcpapi_option>();
 }
 // SAFETY: as above.
 unsafe impl Extensible for mptcpapi_event {
@@ -240,7 +244,7 @@ pub(crate) unsafe fn read_extensible<T: Extensible>(pointer: *const T, operation
     let size = unsafe { Target::new(pointer.cast_mut(), operation) }?.size() as usize;
     // SAFETY: all zeros are a valid value, by the trait's promise.
     let mut value: T = unsafe { std::mem::zeroed() };
-    // SAFETY: so many bytes are readable by the caller's promise, and fit; the result is a T of numbers.
+    // SAFETY: so many bytes are readable by the caller's promise, and fit; the result is a T of numbers and pointers.
     unsafe {
         let length = size.min(size_of::<T>());
         std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), (&raw mut value).cast::<u8>(), length);

@@ -13,5 +13,6 @@ pub mod features;
 mod ffi;
 pub mod monitor;
 pub mod names;
+pub mod option;
 pub mod socket;
 pub mod types;

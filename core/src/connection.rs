@@ -220,14 +220,14 @@ impl<'fd> Connection<'fd> {
     pub(crate) fn snapshot(&self, operation: &'static str) -> Result<Snapshot> {
         let read = |full: FullInfo<'_>| {
             self.room.store(full.total, Ordering::Relaxed);
-            Snapshot::new(full.mptcp_info, full.entries().collect())
+            Snapshot::new(full.mptcp_info, true, full.entries().collect())
         };
         match full_info(self.fd, Ask::All, self.room(), read) {
             Ok(snapshot) => Ok(snapshot),
             Err(error) => {
                 self.explain(operation, &error)?;
                 let (info, _) = self.mptcp_info().map_err(|error| Error::io(operation, &error))?;
-                Ok(Snapshot::new(&info, older::entries(self.fd, operation)?))
+                Ok(Snapshot::new(&info, false, older::entries(self.fd, operation)?))
             }
         }
     }
@@ -300,13 +300,15 @@ pub(crate) struct Snapshot {
     pub(crate) token: u32,
     /// The peer has agreed to MPTCP.
     pub(crate) connected: bool,
+    /// The ids are the kernel's.
+    pub(crate) numbered: bool,
     pub(crate) entries: Vec<Subflow>,
 }
 
 impl Snapshot {
-    fn new(info: &MptcpInfo, entries: Vec<Subflow>) -> Self {
+    fn new(info: &MptcpInfo, numbered: bool, entries: Vec<Subflow>) -> Self {
         let connected = info.token != 0 && info.flags & INFO_FLAG_REMOTE_KEY != 0;
-        Snapshot { token: info.token, connected, entries }
+        Snapshot { token: info.token, connected, numbered, entries }
     }
 
     pub(crate) fn live(&self) -> impl Iterator<Item = &Subflow> {

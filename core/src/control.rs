@@ -11,7 +11,8 @@ use crate::connection::{Connection, Snapshot};
 use crate::detail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::info::PathManager;
-use crate::open::{self, OpenSubflow, resync_ids, says, unmapped, with_opened};
+use crate::open::{OpenSubflow, resync_ids, says, unmapped, with_opened};
+use crate::option::open_with_options;
 use crate::pm::{self, KERNEL_PATH_MANAGER};
 use crate::privilege::provider;
 use crate::subflow::{INITIAL_ID, Subflow};
@@ -39,7 +40,7 @@ impl Connection<'_> {
     ///
     /// Source: `MPTCP_PM_CMD_SUBFLOW_CREATE` (5.19), MP_JOIN (RFC 8684 section 3.2), OPEN_SUB_TUPLE of the paper.
     pub fn open_subflow(&self, wanted: &OpenSubflow<'_>) -> Result<Subflow> {
-        open::open(self, wanted)
+        open_with_options(self, wanted)
     }
 
     /// Closes a subflow, any of them, the initial and the last one included. What was in flight on it is sent again on
@@ -193,7 +194,7 @@ impl Connection<'_> {
     }
 
     /// A live subflow by its id, as the kernel has it now.
-    fn live_subflow(&self, operation: &'static str, id: u32) -> Result<(Snapshot, Subflow)> {
+    pub(crate) fn live_subflow(&self, operation: &'static str, id: u32) -> Result<(Snapshot, Subflow)> {
         let snapshot = self.snapshot(operation)?;
         let found = snapshot.live().find(|subflow| subflow.id == id && snapshot.connected).copied();
         match found {

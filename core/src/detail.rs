@@ -10,6 +10,7 @@ use zerocopy::IntoBytes;
 use crate::codec::diag::{self, DiagSocket};
 use crate::codec::netlink::{self as codec, Outcome};
 use crate::codec::uapi::{DiagRequest, SOCK_DIAG_BY_FAMILY, SubflowFlags};
+use crate::name::Name;
 use crate::subflow::Subflow;
 use crate::sys::interface;
 use crate::sys::netlink::{BATCH, NetlinkSocket, lend};
@@ -140,6 +141,60 @@ pub(crate) fn server_side(fd: BorrowedFd<'_>, initial: &Subflow) -> Option<bool>
     let context = answered?;
     // The side that asked for MPTCP has the local mark; both have the peer's.
     Some(!context?.flags.contains(SubflowFlags::MCAP_LOCAL))
+}
+
+/// What sock_diag knows of a subflow's options.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DiagOptions {
+    pub(crate) tcp_info: Vec<u8>,
+    pub(crate) congestion: Option<Name>,
+    pub(crate) tos: Option<u8>,
+    pub(crate) traffic_class: Option<u8>,
+    pub(crate) mark: Option<u32>,
+    pub(crate) receive_buffer: Option<u32>,
+    pub(crate) send_buffer: Option<u32>,
+    pub(crate) segment_size: Option<u32>,
+    pub(crate) interface: u32,
+    pub(crate) interface_name: Option<Name>,
+}
+
+impl DiagOptions {
+    fn of(answer: &DiagSocket<'_>) -> Self {
+        DiagOptions {
+            tcp_info: answer.info.unwrap_or_default().to_vec(),
+            congestion: answer.congestion,
+            tos: answer.tos_and_class.0,
+            traffic_class: answer.tos_and_class.1,
+            mark: answer.mark,
+            receive_buffer: answer.buffers.map(|(receive, _)| receive),
+            send_buffer: answer.buffers.map(|(_, send)| send),
+            segment_size: answer.tcp_info().map(|info| info.snd_mss),
+            interface: answer.interface,
+            interface_name: interface::name(answer.interface),
+        }
+    }
+}
+
+/// The options of one subflow; None where it is gone.
+pub(crate) fn options(fd: BorrowedFd<'_>, subflow: &Subflow) -> io::Result<Option<DiagOptions>> {
+    let mut socket = lend(libc::NETLINK_SOCK_DIAG, fd)?;
+    let mut found = None;
+    // Most are bound to no device.
+    for devices in [vec![0], interface::all()?] {
+        for some in devices.chunks(BATCH) {
+            let first = socket.sequences(BATCH as u32);
+            let of_device = |(device, place)| {
+                diag::options_request(&subflow.local, &subflow.remote, device, first.wrapping_add(place))
+            };
+            let requests = some.iter().copied().zip(0..).map(of_device).collect();
+            ask(&mut socket, requests, |_, answer| found = Some(DiagOptions::of(answer)))?;
+        }
+        if found.is_some() {
+            break;
+        }
+    }
+    socket.done();
+    Ok(found)
 }
 
 /// The number of the device that a subflow is bound to, if it is alive and bound to one.

@@ -6,11 +6,13 @@ use std::sync::OnceLock;
 
 use socket2::Domain;
 
+use crate::codec::option::PIN;
 use crate::codec::uapi::{FullInfoHeader, MPTCP_FULL_INFO, MPTCP_INFO, SOL_MPTCP};
 use crate::error::{Error, Result};
 use crate::info::PathManager;
 use crate::pm;
 use crate::socket::SocketOptions;
+use crate::sys::iterator;
 use crate::sys::netlink::{Lent, NetlinkSocket, lend};
 use crate::sys::sockopt::getsockopt;
 use zerocopy::IntoBytes;
@@ -33,6 +35,8 @@ pub struct Features {
     pub path_manager_known: bool,
     /// This process may control the connections of its network namespace (`CAP_NET_ADMIN` there).
     pub net_admin: bool,
+    /// The BPF program is loaded that reads and sets options of one subflow (`mptcpapi load-bpf`).
+    pub subflow_options: bool,
     /// The path manager that new connections of this namespace get.
     pub path_manager: PathManager,
     /// What to do about a refusal to make MPTCP sockets; empty where there is none.
@@ -57,6 +61,7 @@ impl Features {
             detail: lend(libc::NETLINK_SOCK_DIAG, socket).map(Lent::done).is_ok(),
             path_manager_known: asks_path_manager(socket, pm::heeds_tokens),
             net_admin: asks_path_manager(socket, pm::may_control),
+            subflow_options: iterator::may_ask(PIN),
             path_manager: namespace_path_manager(),
             hint: refusal.as_ref().map_or("", Error::hint),
         })

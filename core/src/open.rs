@@ -25,7 +25,7 @@ use crate::sys::fork::{HeldOff, hold_off_forks};
 use crate::sys::interface;
 use crate::sys::netlink::{BATCH, Lent, lock, wait_readable};
 use crate::sys::sockopt::cookie;
-use crate::table::{AddressIds, BySocket};
+use crate::table::{AddressIds, BySocket, OwnOptions};
 
 const OPERATION: &str = "open_subflow";
 /// A peer confirms a join within a round trip of the SYN/ACK: looked for this often, and this long.
@@ -44,6 +44,7 @@ pub struct OpenSubflow<'a> {
     interface: Option<Name>,
     timeout: Duration,
     cancel: Option<BorrowedFd<'a>>,
+    options: Vec<(i32, i32, Vec<u8>)>,
 }
 
 /// An address to open a subflow from; made from an IP address (the kernel picks the port) or a socket address.
@@ -79,6 +80,7 @@ impl Default for OpenSubflow<'_> {
             interface: None,
             timeout: Duration::from_secs(5),
             cancel: None,
+            options: Vec::new(),
         }
     }
 }
@@ -116,6 +118,21 @@ impl<'a> OpenSubflow<'a> {
         self
     }
 
+    /// An option of the subflow ([`Connection::set_subflow_option`]), in force before it carries data: until then both
+    /// ends are told that it is a backup. May be called several times.
+    pub fn option(mut self, level: i32, name: i32, value: &[u8]) -> Self {
+        self.options.push((level, name, value.to_vec()));
+        self
+    }
+
+    pub(crate) fn options(&self) -> &[(i32, i32, Vec<u8>)] {
+        &self.options
+    }
+
+    pub(crate) fn is_backup(&self) -> bool {
+        self.backup
+    }
+
     /// How long to wait for the outcome.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -133,6 +150,7 @@ impl<'a> OpenSubflow<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
     pub(crate) ids: AddressIds,
+    pub(crate) options: OwnOptions,
 }
 
 /// So many sockets are remembered.

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::option::Setting;
 use crate::subflow::{INITIAL_ID, Subflow};
 
 pub(crate) type Pair = (SocketAddr, SocketAddr);
@@ -83,6 +84,30 @@ impl Ids {
         let id = self.next;
         self.next += 1;
         id
+    }
+}
+
+/// The options that subflows were given by themselves, so that they can be given again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OwnOptions(Vec<(u32, Setting)>);
+
+impl OwnOptions {
+    /// The last value of an option counts.
+    pub(crate) fn set(&mut self, id: u32, setting: Setting) {
+        let is_it =
+            |(other, known): &(u32, Setting)| (*other, known.level, known.name) == (id, setting.level, setting.name);
+        self.0.retain(|known| !is_it(known));
+        self.0.push((id, setting));
+    }
+
+    /// The subflows that have a value of their own for this option.
+    pub(crate) fn of(&self, level: i32, name: i32) -> Vec<(u32, Setting)> {
+        self.0.iter().filter(|(_, known)| (known.level, known.name) == (level, name)).copied().collect()
+    }
+
+    /// Ids are not used again: those of dead subflows can go.
+    pub(crate) fn retain(&mut self, live: &[u32]) {
+        self.0.retain(|(id, _)| live.contains(id));
     }
 }
 

@@ -96,6 +96,7 @@ impl Fate<'_> {
             Ok(()) => name,
             // It died of itself: the peer was told of an address, or a link was down.
             Err(error) if error.kind() == ErrorKind::NoSuchSubflow => "too late",
+            Err(error) if error.raw_os_error() == libc::ENOENT && !live_ids(self.stream).contains(&id) => "too late",
             Err(error) => panic!("{name} {id}: {error:?}"),
         }
     }
@@ -136,6 +137,17 @@ impl Fate<'_> {
     }
 }
 
+/// A panic is to end the others' work, who would be waited for.
+struct EndOnPanic<'a>([&'a AtomicBool; 2]);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
+        }
+    }
+}
+
 /// Reads events while the others work.
 fn follow(monitor: &Monitor, mut view: View, over: &AtomicBool) -> View {
     while !over.load(Ordering::Relaxed) {
@@ -172,6 +184,7 @@ fn transfer_survives_whatever_happens_to_its_subflows() {
             let receiver = scope.spawn(|| receive(&stream));
             let view = View::of(&stream);
             let follower = scope.spawn(|| follow(&monitor, view, &all_over));
+            let _end = EndOnPanic([&over, &all_over]);
             for number in 0..operations {
                 let done = fate.operation();
                 *fate.done.entry(done).or_default() += 1;

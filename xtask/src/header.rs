@@ -7,7 +7,8 @@ use crate::{Result, VERSION, file, read, version_numbers};
 
 const HEADER: &str = "include/mptcpapi.h";
 /// In the order of the header.
-const SOURCES: [&str; 8] = ["types", "event_types", "socket", "connection", "control", "monitor", "features", "names"];
+const SOURCES: [&str; 9] =
+    ["types", "event_types", "socket", "connection", "control", "option", "monitor", "features", "names"];
 
 pub(crate) fn run(check: bool) -> Result {
     let header = generate()?;

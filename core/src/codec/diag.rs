@@ -28,7 +28,13 @@ pub(crate) struct DiagSocket<'a> {
     /// IP_TOS, or IPV6_TCLASS on IPv6.
     pub(crate) tos: Option<u8>,
     /// `tcp_info` of a TCP socket, `mptcp_info` of an MPTCP one: whoever asked knows.
-    info: Option<&'a [u8]>,
+    pub(crate) info: Option<&'a [u8]>,
+    /// Of a socket that carries one, for `CAP_NET_ADMIN` only.
+    pub(crate) mark: Option<u32>,
+    /// The TOS, and the traffic class of an IPv6 socket.
+    pub(crate) tos_and_class: (Option<u8>, Option<u8>),
+    /// Limits of the receive and the send buffer, where they were asked for.
+    pub(crate) buffers: Option<(u32, u32)>,
     /// Of a subflow, where the kernel shows it.
     pub(crate) mptcp: Option<SubflowContext>,
     /// True of every subflow, also where the kernel does not show the rest.
@@ -76,6 +82,12 @@ pub(crate) fn exact_request(local: &SocketAddr, remote: &SocketAddr, interface: 
     let mut id = DiagSockId { interface, cookie: DIAG_NO_COOKIE, ..DiagSockId::default() };
     let family = put_diag_address(local, remote, &mut id);
     request(family, libc::IPPROTO_TCP as u8, netlink::REQUEST, sequence, id)
+}
+
+/// The same, with the sizes of the buffers.
+pub(crate) fn options_request(local: &SocketAddr, remote: &SocketAddr, interface: u32, sequence: u32) -> DiagRequest {
+    let exact = exact_request(local, remote, interface, sequence);
+    DiagRequest { extensions: exact.extensions | bit(diag::SKMEMINFO), ..exact }
 }
 
 /// Resets the one TCP socket of this pair.
@@ -134,19 +146,29 @@ pub(crate) fn parse(payload: &[u8]) -> Option<DiagSocket<'_>> {
         congestion: None,
         tos: None,
         info: None,
+        mark: None,
+        tos_and_class: (None, None),
+        buffers: None,
         mptcp: None,
         is_subflow: false,
     };
     for (kind, value) in attributes(rest) {
         match kind {
             diag::CONG => socket.congestion = text_of(value).map(Name::new),
-            diag::TOS if sends_ipv4(&local) => socket.tos = value.first().copied(),
-            diag::TCLASS if !sends_ipv4(&local) => socket.tos = value.first().copied(),
+            diag::TOS => socket.tos_and_class.0 = value.first().copied(),
+            diag::TCLASS => socket.tos_and_class.1 = value.first().copied(),
+            diag::MARK => socket.mark = u32_of(value),
+            diag::SKMEMINFO => {
+                socket.buffers =
+                    u32_of(value.get(4..).unwrap_or_default()).zip(u32_of(value.get(12..).unwrap_or_default()))
+            }
             diag::INFO => socket.info = Some(value),
             diag::ULP_INFO => parse_ulp(value, &mut socket),
             _ => {}
         }
     }
+    let (tos, class) = socket.tos_and_class;
+    socket.tos = if sends_ipv4(&local) { tos } else { class };
     Some(socket)
 }
 

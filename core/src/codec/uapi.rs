@@ -245,6 +245,8 @@ pub(crate) mod diag {
     pub(crate) const CONG: u16 = 4;
     pub(crate) const TOS: u16 = 5;
     pub(crate) const TCLASS: u16 = 6;
+    pub(crate) const SKMEMINFO: u16 = 7;
+    pub(crate) const MARK: u16 = 15;
     pub(crate) const ULP_INFO: u16 = 19;
     /// `INET_ULP_INFO_NAME`, inside `ULP_INFO`.
     pub(crate) const ULP_NAME: u16 = 1;

@@ -7,6 +7,7 @@ pub(crate) mod fd;
 pub(crate) mod file_lock;
 pub(crate) mod fork;
 pub(crate) mod interface;
+pub(crate) mod iterator;
 pub(crate) mod netlink;
 pub(crate) mod sockopt;
 

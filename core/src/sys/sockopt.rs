@@ -21,6 +21,14 @@ pub(crate) fn getsockopt(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut 
     Ok((length as usize).min(value.len()))
 }
 
+/// setsockopt of these bytes.
+pub(crate) fn setsockopt(fd: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    let length = value.len() as libc::socklen_t;
+    // SAFETY: pointer and length describe `value`, which the kernel only reads.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), length) };
+    check(result.into()).map(drop)
+}
+
 /// An option whose value is one fixed-size number.
 pub(crate) fn getsockopt_number<T: FromBytes + IntoBytes>(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<T> {
     let mut value = T::new_zeroed();
