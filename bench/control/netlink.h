@@ -19,7 +19,7 @@ enum { SUBFLOW_CREATE = 10, SUBFLOW_DESTROY = 11, EVENT_SUB_ESTABLISHED = 10, EV
 static uint16_t family_id;
 static uint32_t events_group;
 
-static void die(const char *what) {
+static inline void die(const char *what) {
   perror(what);
   exit(1);
 }
@@ -30,7 +30,7 @@ static inline uint64_t now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static int netlink_open(void) {
+static inline int netlink_open(void) {
   struct sockaddr_nl address = {.nl_family = AF_NETLINK};
   int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC), on = 1;
   if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0)
@@ -40,7 +40,7 @@ static int netlink_open(void) {
   return fd;
 }
 
-static char *put(char *at, uint16_t kind, const void *value, uint16_t length) {
+static inline char *put(char *at, uint16_t kind, const void *value, uint16_t length) {
   struct nlattr head = {.nla_len = (uint16_t)(NLA_HDRLEN + length), .nla_type = kind};
   memcpy(at, &head, sizeof head);
   memcpy(at + NLA_HDRLEN, value, length);
@@ -48,7 +48,7 @@ static char *put(char *at, uint16_t kind, const void *value, uint16_t length) {
 }
 
 /* family, id, address, port of an IPv4 address, nested in `kind` */
-static char *put_address(char *at, uint16_t kind, const struct sockaddr_in *address, int id) {
+static inline char *put_address(char *at, uint16_t kind, const struct sockaddr_in *address, int id) {
   struct nlattr *nest = (struct nlattr *)at;
   uint16_t family = AF_INET, port = ntohs(address->sin_port);
   uint8_t byte = (uint8_t)id;
@@ -65,7 +65,7 @@ static char *put_address(char *at, uint16_t kind, const struct sockaddr_in *addr
   return at;
 }
 
-static void find_family(int fd) {
+static inline void find_family(int fd) {
   char buffer[8192] = {0};
   struct nlmsghdr *head = (struct nlmsghdr *)buffer;
   struct genlmsghdr *genl = (struct genlmsghdr *)(head + 1);
@@ -96,7 +96,7 @@ static void find_family(int fd) {
   }
 }
 
-static int events_open(void) {
+static inline int events_open(void) {
   int fd = netlink_open(), bytes = 4 << 20;
   setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
   if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &events_group, sizeof events_group) != 0)
@@ -105,7 +105,7 @@ static int events_open(void) {
 }
 
 /* One command and its acknowledgement; the errno. */
-static int command(int fd, uint8_t number, uint32_t token, const struct sockaddr_in *local, int id,
+static inline int command(int fd, uint8_t number, uint32_t token, const struct sockaddr_in *local, int id,
                    const struct sockaddr_in *remote) {
   static uint32_t sequence;
   char buffer[1024];
@@ -131,7 +131,7 @@ struct event {
 };
 
 /* Decodes all that the library tells of an IPv4 event. */
-static int parse_event(const char *buffer, ssize_t length, struct event *event) {
+static inline int parse_event(const char *buffer, ssize_t length, struct event *event) {
   const char *at = buffer + NLMSG_HDRLEN + GENL_HDRLEN;
   memset(event, 0, sizeof *event);
   event->local.sin_family = event->remote.sin_family = AF_INET;
@@ -152,7 +152,7 @@ static int parse_event(const char *buffer, ssize_t length, struct event *event) 
 }
 
 /* Waits for the next event of this kind and connection. */
-static void wait_event(int fd, uint8_t kind, uint32_t token, struct event *event) {
+static inline void wait_event(int fd, uint8_t kind, uint32_t token, struct event *event) {
   char buffer[4096];
   for (;;) {
     ssize_t length = recv(fd, buffer, sizeof buffer, 0);
