@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! For how long the namespace's path manager is switched while a socket is made that the application controls.
-//! `window COUNT` makes so many sockets through the crate and as many by hand, in turn. A line for each, in nanoseconds:
+//! `window COUNT` makes so many sockets through the crate and as many by hand, in turn. A line of nanoseconds for each:
 //! the switch by the crate's word, its whole call, and the switch by hand.
 
 use std::fs::{File, OpenOptions};
