@@ -15,6 +15,7 @@ help:  ## this list
 include capi/build.mk
 include python/build.mk
 include go/build.mk
+include bpf/build.mk
 
 deps:  ## checks what building and testing need, and installs it where it can (Debian, Ubuntu)
 	tools/deps

@@ -11,6 +11,7 @@ mod doctor;
 mod failure;
 mod interrupt;
 mod list;
+mod load_bpf;
 mod output;
 mod parse;
 mod processes;
@@ -45,6 +46,7 @@ enum Subcommands {
     Announce(control::Announce),
     Withdraw(control::Withdraw),
     Doctor(doctor::Arguments),
+    LoadBpf(load_bpf::Arguments),
 }
 
 /// Runs the command with `args`, the first of which is the program's name, and returns its exit status:
@@ -71,6 +73,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
         Subcommands::Announce(announce) => announce.run(),
         Subcommands::Withdraw(withdraw) => withdraw.run(),
         Subcommands::Doctor(arguments) => doctor::run(arguments).unwrap_or_else(report),
+        Subcommands::LoadBpf(arguments) => load_bpf::run(arguments),
     }
 }
 

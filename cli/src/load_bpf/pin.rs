@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where the program is found: the directory `mptcpapi` of the BPF file system, and in it a name with the version of what
+//! callers and the program say to each other. So programs of two versions can stay beside each other.
+
+use std::ffi::CString;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+
+use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::mount::{MountFlags, mount};
+use serde::Serialize;
+
+use super::{program, sys};
+use crate::Failure;
+
+const FILE_SYSTEM: &str = "/sys/fs/bpf";
+const DIRECTORY: &str = "/sys/fs/bpf/mptcpapi";
+/// Before the version.
+const PREFIX: &str = "subflow_option_v";
+/// Of what `bpf/request.h` describes.
+pub(crate) const VERSION: u32 = 1;
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// What was done; the names of the fields are the schema.
+#[derive(Debug, Serialize)]
+pub(super) struct Pinned {
+    pub(super) pin: String,
+    pub(super) replaced: bool,
+    /// To the machine, besides.
+    pub(super) changes: Vec<String>,
+}
+
+/// The same of the way back.
+#[derive(Debug, Serialize)]
+pub(super) struct Removed {
+    pub(super) removed: Vec<String>,
+}
+
+/// What is there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The versions, of which none needs to be ours.
+    Versions(Vec<u32>),
+    /// No BPF file system, or this user may not look.
+    Hidden,
+}
+
+pub(crate) fn found() -> Found {
+    match names() {
+        Ok(names) => Found::Versions(names.iter().filter_map(|name| version(name)).collect()),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Found::Hidden,
+        Err(_) => Found::Versions(Vec::new()),
+    }
+}
+
+fn version(name: &str) -> Option<u32> {
+    name.strip_prefix(PREFIX)?.parse().ok()
+}
+
+/// The names in the directory that are ours; a load that was killed may have left one that ends with `_new`.
+fn names() -> io::Result<Vec<String>> {
+    let names = fs::read_dir(DIRECTORY)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut ours: Vec<String> = names.filter(|name| version(name.trim_end_matches("_new")).is_some()).collect();
+    ours.sort();
+    Ok(ours)
+}
+
+/// Gives the program its name, in one step also where an older one has it.
+pub(super) fn pin(link: &OwnedFd) -> Result<Pinned, Failure> {
+    let changes = file_system()?;
+    let _lock = directory()?;
+    let path = format!("{DIRECTORY}/{PREFIX}{VERSION}");
+    // Only this is ever without its final mode, and whoever is killed here leaves it to the next one.
+    let new = format!("{path}_new");
+    remove(&new)?;
+    let replaced = fs::symlink_metadata(&path).is_ok();
+    let name = CString::new(new.as_str()).map_err(io::Error::other)?;
+    let pinned = sys::pin(link.as_fd(), &name)
+        .and_then(|()| fs::set_permissions(&new, Permissions::from_mode(0o444)))
+        .and_then(|()| fs::rename(&new, &path));
+    if let Err(error) = pinned {
+        let _ = remove(&new);
+        let _ = fs::remove_dir(DIRECTORY);
+        return Err(error.into());
+    }
+    Ok(Pinned { pin: path, replaced, changes })
+}
+
+/// Takes away all that `pin` may have made, of each version.
+pub(super) fn unpin() -> Result<Removed, Failure> {
+    let _lock = match open() {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Removed { removed: Vec::new() }),
+        Err(error) => return Err(denied(&error)),
+    };
+    let mut removed = Vec::new();
+    for name in names()? {
+        let path = format!("{DIRECTORY}/{name}");
+        fs::remove_file(&path).map_err(|error| denied(&error))?;
+        removed.push(path);
+    }
+    // What others put there is theirs, and keeps it.
+    let _ = fs::remove_dir(DIRECTORY);
+    Ok(Removed { removed })
+}
+
+/// There is a BPF file system afterwards, in which everybody may look for a name. Returns what was changed for it.
+fn file_system() -> Result<Vec<String>, Failure> {
+    let mut changes = Vec::new();
+    if !is_bpf() {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mount("bpf", FILE_SYSTEM, "bpf", flags, Some(c"mode=0755")).map_err(|error| {
+            let hint = "no BPF file system is mounted: as root, `mount -t bpf bpf /sys/fs/bpf`";
+            program::failure(error.raw_os_error(), hint)
+        })?;
+        changes.push(format!("mounted a BPF file system at {FILE_SYSTEM}"));
+    }
+    let mode = fs::metadata(FILE_SYSTEM)?.mode() & 0o7777;
+    // systemd mounts it with 0700. Each name in it keeps its own mode, which is 0600 unless its owner changed it.
+    if mode & 0o011 != 0o011 {
+        let wider = mode | 0o011;
+        fs::set_permissions(FILE_SYSTEM, Permissions::from_mode(wider)).map_err(|error| denied(&error))?;
+        changes.push(format!(
+            "changed the mode of {FILE_SYSTEM} from {mode:04o} to {wider:04o}, so that all users reach the program"
+        ));
+    }
+    Ok(changes)
+}
+
+fn is_bpf() -> bool {
+    statfs(FILE_SYSTEM).is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|magic| magic == BPF_FS_MAGIC))
+}
+
+/// The directory, locked until it is dropped, and only this user's to change.
+fn directory() -> Result<File, Failure> {
+    loop {
+        match DirBuilder::new().mode(0o755).create(DIRECTORY) {
+            // Whatever the umask.
+            Ok(()) => fs::set_permissions(DIRECTORY, Permissions::from_mode(0o755))?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(denied(&error)),
+        }
+        match open() {
+            Ok(lock) => return checked(lock),
+            // Unloaded in between.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(denied(&error)),
+        }
+    }
+}
+
+/// Opens and locks it; NotFound also where it was taken away while this waited for the lock.
+fn open() -> io::Result<File> {
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(DIRECTORY)?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    if file.metadata()?.ino() != fs::symlink_metadata(DIRECTORY)?.ino() {
+        return Err(ErrorKind::NotFound.into());
+    }
+    Ok(file)
+}
+
+/// A BPF file system may be open to all: nobody else's directory gets the program.
+fn checked(directory: File) -> Result<File, Failure> {
+    let metadata = directory.metadata()?;
+    if metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0 {
+        return Ok(directory);
+    }
+    let hint = "/sys/fs/bpf/mptcpapi is another user's, or others may write to it: as root, remove it first";
+    Err(program::failure(libc::EPERM, hint))
+}
+
+fn remove(path: &str) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn denied(error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        ErrorKind::PermissionDenied => "run as root: /sys/fs/bpf/mptcpapi is not this user's to change",
+        _ => "",
+    };
+    program::failure(error.raw_os_error().unwrap_or(libc::EIO), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_a_number_at_the_end() {
+        assert_eq!(version("subflow_option_v1"), Some(1));
+        assert_eq!(version("subflow_option_v12"), Some(12));
+        for name in ["subflow_option_v", "subflow_option_v1_new", "subflow_option", "xsubflow_option_v1"] {
+            assert_eq!(version(name), None, "{name}");
+        }
+    }
+}
