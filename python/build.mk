@@ -32,6 +32,7 @@ demo-extras: $(VENV_TOOLS)  ## matplotlib, with which the demo draws build/hando
 
 # Never from python/: there the sources, which have no native module, would be imported.
 test-python: wheel  ## the Python package
+	$(CARGO) build $(CARGO_FLAGS) -q -p mptcpapi-cli
 	$(VENV)/bin/pytest -c python/pyproject.toml python/tests $(PYTEST_ARGS)
 
 lint-python: wheel  ## Python: formatter, linter, types, stubs

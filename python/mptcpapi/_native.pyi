@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from os import PathLike
-from typing import Any, NoReturn, Protocol, TypeAlias, final
+from typing import Any, NoReturn, Protocol, SupportsIndex, TypeAlias, final, overload
 
-from typing_extensions import Self
+from typing_extensions import Buffer, Self
 
 from ._values import Address, EventKind, EventSource, PathEventKind, PathManager, Status
 
@@ -31,6 +31,8 @@ class _HasFileno(Protocol):
 
 _Ip: TypeAlias = str | IPv4Address | IPv6Address
 _Address: TypeAlias = _Ip | tuple[_Ip, int] | tuple[_Ip, int, int, int]
+_Value: TypeAlias = SupportsIndex | Buffer | str
+_Option: TypeAlias = tuple[int, int, _Value]
 
 @final
 class Connection:
@@ -49,10 +51,18 @@ class Connection:
         backup: bool = False,
         interface: str | None = None,
         timeout: float = 5.0,
+        options: Iterable[_Option] | None = None,
     ) -> Subflow: ...
     def close_subflow(self, id: int, reset: bool = False) -> None: ...
     def abandon_subflow(self, id: int) -> None: ...
     def set_backup(self, id: int, on: bool) -> None: ...
+    @overload
+    def getsockopt(self, id: int, level: int, name: int) -> int: ...
+    @overload
+    def getsockopt(self, id: int, level: int, name: int, buflen: int) -> bytes: ...
+    def setsockopt(self, id: int, level: int, name: int, value: _Value) -> None: ...
+    def setsockopts(self, options: Iterable[tuple[int, int, int, _Value]]) -> list[OSError | None]: ...
+    def set_option(self, level: int, name: int, value: _Value) -> None: ...
     def announce(self, address: _Address) -> int: ...
     def withdraw(self, addr_id: int) -> None: ...
     def events(self) -> Monitor: ...
@@ -196,6 +206,7 @@ class Features:
         "detail",
         "path_manager_known",
         "net_admin",
+        "subflow_options",
         "path_manager",
         "hint",
     )
@@ -213,6 +224,8 @@ class Features:
     def path_manager_known(self) -> bool: ...
     @property
     def net_admin(self) -> bool: ...
+    @property
+    def subflow_options(self) -> bool: ...
     @property
     def path_manager(self) -> PathManager: ...
     @property
@@ -331,4 +344,5 @@ def open_subflow(
     backup: bool,
     interface: str | None,
     timeout: float,
+    options: Iterable[_Option] | None,
 ) -> Subflow: ...

@@ -15,9 +15,11 @@ from ._errors import MptcpError
 from ._native import Connection, Event, Monitor, PathEvent, PathWatch, Subflow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from typing_extensions import Self
 
-    from ._native import _Address
+    from ._native import _Address, _Option
 
 _E = TypeVar("_E", Event, PathEvent)
 _W = TypeVar("_W", Monitor, PathWatch)
@@ -112,13 +114,14 @@ async def open_subflow(
     backup: bool = False,
     interface: str | None = None,
     timeout: float = 5.0,
+    options: Iterable[_Option] | None = None,
 ) -> Subflow:
     """Open a subflow: Connection.open_subflow() for asyncio, with the same arguments and errors.
 
     Cancelled, it leaves no subflow behind, neither half-open nor open.
     """
     attempt = _Attempt(connection)
-    attempt.start(local, remote, backup, interface, timeout)
+    attempt.start(local, remote, backup, interface, timeout, options)
     try:
         await attempt.done
     except BaseException:

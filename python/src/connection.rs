@@ -16,6 +16,7 @@ use pyo3::types::{PyInt, PyList};
 use crate::control::{Wanted, address, done, duration, id, open};
 use crate::info::Info;
 use crate::monitor::{Monitor, PathWatch};
+use crate::option::{get, set_all, value};
 use crate::subflow::Subflow;
 use crate::{errors, words};
 
@@ -112,7 +113,8 @@ impl Connection {
     /// its port, the connection's. Addresses are text ("10.0.0.2", "10.0.0.2:443", "fe80::1%eth0"), objects of the
     /// module ipaddress, or tuples (host, port). backup: both ends shall use it only where no other subflow is left.
     /// interface: the name of the network interface to bind it to; without a local address it also gives that.
-    /// timeout: seconds to wait for the outcome.
+    /// timeout: seconds to wait for the outcome. options: (level, name, value) each, as of setsockopt; they are in force
+    /// before the subflow carries data, as until then it is a backup. Where one cannot be set, there is no subflow.
     ///
     /// Other threads run meanwhile. Whatever goes wrong, a signal handler that raises included (Ctrl-C), no half-open
     /// subflow stays behind. Needs a connection made with control="app", or another that programs run, and
@@ -120,9 +122,10 @@ impl Connection {
     ///
     /// Raises NotMptcp, FellBack, NotReady (no connection, or too young at the end), KernelPathManager,
     /// PermissionDenied, Refused, TimedOut; OSError with EADDRNOTAVAIL, EADDRINUSE, ENETUNREACH, EHOSTUNREACH, ENODEV,
-    /// EINVAL (not of one family); ValueError and TypeError for wrong arguments.
+    /// EINVAL (not of one family); with options, what setsockopt raises; ValueError and TypeError for wrong arguments.
     /// Source: MPTCP_PM_CMD_SUBFLOW_CREATE (5.19), MP_JOIN (RFC 8684 section 3.2).
-    #[pyo3(signature = (local=None, remote=None, backup=false, interface=None, timeout=5.0))]
+    #[pyo3(signature = (local=None, remote=None, backup=false, interface=None, timeout=5.0, options=None))]
+    #[allow(clippy::too_many_arguments)]
     fn open_subflow(
         &self,
         py: Python<'_>,
@@ -131,8 +134,9 @@ impl Connection {
         backup: bool,
         interface: Option<String>,
         timeout: f64,
+        options: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Subflow> {
-        let wanted = Wanted::new(local, remote, backup, interface, timeout)?;
+        let wanted = Wanted::new(local, remote, backup, interface, timeout, options)?;
         open(py, &self.view(py, "open_subflow")?.connection, &wanted)
     }
 
@@ -173,6 +177,74 @@ impl Connection {
     fn set_backup(&self, py: Python<'_>, #[pyo3(from_py_with = subflow_id)] id: u32, on: bool) -> PyResult<()> {
         let view = self.view(py, "set_backup")?;
         done(py, || view.connection.set_backup(id, on))
+    }
+
+    /// Reads an option of one subflow, in the way of socket.getsockopt: an int, or with buflen (1 to 1024) at most so
+    /// many bytes. level and name: the constants of the module socket.
+    ///
+    /// TCP_INFO, TCP_CONGESTION, TCP_MAXSEG, IP_TOS, IPV6_TCLASS, SO_SNDBUF, SO_RCVBUF and the device need nothing, and
+    /// SO_MARK CAP_NET_ADMIN or the BPF program; others need that program, which root loads once (`mptcpapi load-bpf`).
+    /// `mptcpapi doctor --options` lists all. No privilege.
+    ///
+    /// Raises NoSuchSubflow, NotMptcp, FellBack; Unsupported where the program is needed and not loaded; OSError with
+    /// ENOPROTOOPT (not an option of one subflow), EXDEV, EBADF.
+    /// Source: sock_diag, else BPF `iter/tcp` (6.1).
+    #[pyo3(signature = (id, level, name, buflen=0))]
+    fn getsockopt<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = subflow_id)] id: u32,
+        level: i32,
+        name: i32,
+        buflen: i32,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        get(py, &*self.view(py, "subflow_option")?, id, level, name, buflen)
+    }
+
+    /// Sets an option of one subflow and of no other, in the way of socket.setsockopt. value: an int, a bytes-like object,
+    /// or a str for the name of an algorithm or a device.
+    ///
+    /// It stays when other subflows are opened; a later setsockopt on the socket itself overwrites it, set_option does
+    /// not. Needs the BPF program (`mptcpapi load-bpf`), and no privilege but what the option needs of any TCP socket.
+    ///
+    /// Raises what getsockopt raises; PermissionDenied; OSError with EINVAL (the value is too short, or refused) and
+    /// ENOENT (no such algorithm); OverflowError for an int that is none in C.
+    /// Source: BPF `iter/tcp` (6.1).
+    fn setsockopt(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = subflow_id)] id: u32,
+        level: i32,
+        name: i32,
+        #[pyo3(from_py_with = value)] value: Vec<u8>,
+    ) -> PyResult<()> {
+        let view = self.view(py, "set_subflow_option")?;
+        done(py, || view.connection.set_subflow_option(id, level, name, &value))
+    }
+
+    /// Sets several options of several subflows for the price of one: (id, level, name, value) each, up to 64 at once. A
+    /// list with an outcome for each, in the same order: None, or the exception that setsockopt would have raised.
+    ///
+    /// Raises only where none can be set: NotMptcp, FellBack, Unsupported, OSError with EBADF; ValueError and TypeError
+    /// for wrong arguments.
+    fn setsockopts<'py>(&self, py: Python<'py>, options: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        set_all(py, &*self.view(py, "set_subflow_option")?, options)
+    }
+
+    /// Sets an option of the whole connection: the socket's own setsockopt. Afterwards the subflows that were given a
+    /// value of their own for this option, by this process, get it again.
+    ///
+    /// Raises the kernel's OSError for the connection, and what setsockopt raises where a subflow did not get its value
+    /// again.
+    fn set_option(
+        &self,
+        py: Python<'_>,
+        level: i32,
+        name: i32,
+        #[pyo3(from_py_with = value)] value: Vec<u8>,
+    ) -> PyResult<()> {
+        let view = self.view(py, "set_option")?;
+        done(py, || view.connection.set_option(level, name, &value))
     }
 
     /// Offers the peer an address to open subflows to (ADD_ADDR, RFC 8684 section 3.4.1); its address id, 1 to 255.

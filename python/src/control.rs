@@ -14,6 +14,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
+use crate::option::{self, Setting};
 use crate::subflow::Subflow;
 use crate::{connection, errors};
 
@@ -29,6 +30,7 @@ pub(crate) struct Wanted {
     backup: bool,
     interface: Option<String>,
     timeout: Duration,
+    settings: Vec<Setting>,
 }
 
 impl Wanted {
@@ -38,9 +40,11 @@ impl Wanted {
         backup: bool,
         interface: Option<String>,
         timeout: f64,
+        options: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let (local, remote) = (local.map(address).transpose()?, remote.map(address).transpose()?);
-        Ok(Wanted { local, remote, backup, interface, timeout: duration(timeout)? })
+        let settings = options.map(option::settings).transpose()?.unwrap_or_default();
+        Ok(Wanted { local, remote, backup, interface, timeout: duration(timeout)?, settings })
     }
 
     fn options(&self) -> OpenSubflow<'_> {
@@ -51,10 +55,13 @@ impl Wanted {
         if let Some(remote) = self.remote {
             options = options.remote(remote);
         }
-        match &self.interface {
-            Some(name) => options.interface(name),
-            None => options,
+        if let Some(name) = &self.interface {
+            options = options.interface(name);
         }
+        for Setting { level, name, value } in &self.settings {
+            options = options.option(*level, *name, value);
+        }
+        options
     }
 }
 
@@ -113,8 +120,9 @@ pub(crate) fn open_subflow(
     backup: bool,
     interface: Option<String>,
     timeout: f64,
+    options: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Subflow> {
-    let wanted = Wanted::new(local, remote, backup, interface, timeout)?;
+    let wanted = Wanted::new(local, remote, backup, interface, timeout, options)?;
     let cancel = mptcpapi::borrow_fd(cancel_fd)?;
     let view = connection.view(py, "open_subflow")?;
     let outcome = py.detach(|| view.connection.open_subflow(&wanted.options().cancel(cancel)));

@@ -6,8 +6,18 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::{errors, value, words};
 
-const FIELDS: [&str; 9] =
-    ["mptcp", "socket_errno", "info", "full_info", "detail", "path_manager_known", "net_admin", "path_manager", "hint"];
+const FIELDS: [&str; 10] = [
+    "mptcp",
+    "socket_errno",
+    "info",
+    "full_info",
+    "detail",
+    "path_manager_known",
+    "net_admin",
+    "subflow_options",
+    "path_manager",
+    "hint",
+];
 
 /// What this kernel offers to this process in its network namespace. Made by features(); frozen.
 #[pyclass(frozen, module = "mptcpapi")]
@@ -60,6 +70,12 @@ impl Features {
     #[getter]
     fn net_admin(&self) -> bool {
         self.0.net_admin
+    }
+
+    /// The BPF program is loaded that reads and sets options of one subflow (`mptcpapi load-bpf`).
+    #[getter]
+    fn subflow_options(&self) -> bool {
+        self.0.subflow_options
     }
 
     /// The path manager that new connections of this namespace get.

@@ -12,6 +12,7 @@ mod event;
 mod features;
 mod info;
 mod monitor;
+mod option;
 mod socket;
 mod subflow;
 mod value;

@@ -45,6 +45,15 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 5) -> A
         time.sleep(0.005)
 
 
+def _command() -> str:
+    """The command `mptcpapi`: $MPTCPAPI_COMMAND, else what was built last in this checkout, else an installed one."""
+    if given := os.environ.get("MPTCPAPI_COMMAND"):
+        return given
+    target = Path(os.environ.get("CARGO_TARGET_DIR", DIRECTORY.parents[1] / "target"))
+    built = [path for kind in ("debug", "release") if (path := target / kind / "mptcpapi").exists()]
+    return str(max(built, key=lambda path: path.stat().st_mtime)) if built else "mptcpapi"
+
+
 class Network:
     """What can be done with a lab that runs, from outside or from inside."""
 
@@ -144,6 +153,17 @@ class Network:
     def allow(self, port: int, path: int | None = None) -> None:
         """Undo refuse()."""
         self.nft_server(network.FILTER + network.allow_rules(self._some(path), port))
+
+    def load_bpf(self) -> None:
+        """Load the BPF program for options of one subflow. Only programs that are started in the lab find it, and it is
+        gone with the lab. Not for ordinary users, whatever they are in the lab."""
+        # A file system of its own, whatever the machine has there: the lab's mounts are private.
+        self.client.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"])
+        self.client.run([_command(), "load-bpf"])
+
+    def unload_bpf(self) -> None:
+        """Undo load_bpf()."""
+        self.client.run(["umount", "/sys/fs/bpf"])
 
     def _some(self, path: int | None) -> Sequence[int]:
         if path is None:

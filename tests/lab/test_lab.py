@@ -110,6 +110,17 @@ def test_commands_inside_change_rules(user: list[str]) -> None:
         assert rule not in undone, undone
 
 
+def test_bpf_in_this_lab_only(user: list[str]) -> None:
+    pin = Path("/sys/fs/bpf/mptcpapi")
+    before = pin.exists()
+    result = lab_run(user, f"lab load-bpf && ls {pin} && lab unload-bpf && ! ls {pin}/subflow_option_v1 2>/dev/null")
+    if user or os.geteuid() != 0:
+        assert (result.returncode, "load-bpf` failed" in result.stderr) == (125, True), result
+    else:
+        assert (result.returncode, "subflow_option_v1" in result.stdout) == (0, True), result
+    assert pin.exists() == before
+
+
 def test_mistakes_are_explained(user: list[str]) -> None:
     for argv, text in (
         (["cut", "1"], "only works inside a lab"),
