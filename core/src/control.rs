@@ -146,9 +146,16 @@ impl Connection<'_> {
             return Ok(false);
         };
         let known = with_opened(self.as_fd(), |opened| opened.ids.address_of(address_id));
-        let local = known.unwrap_or(SocketAddr::new(unmapped(subflow.local).ip(), 0));
-        let outcome = self.command("withdraw", &Command::Announce { local, id: address_id }, snapshot)?;
-        Ok(outcome.errno == 0)
+        let local = unmapped(subflow.local);
+        let usual = known.unwrap_or(SocketAddr::new(local.ip(), 0));
+        // Later subflows from there may have another id, with which the kernel has the address now: but not this port.
+        for local in [usual, local] {
+            let outcome = self.command("withdraw", &Command::Announce { local, id: address_id }, snapshot)?;
+            if outcome.errno == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn close(&self, operation: &'static str, id: u32, how: How) -> Result<()> {

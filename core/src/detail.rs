@@ -60,7 +60,7 @@ fn find_bound(socket: &mut NetlinkSocket, subflows: &mut Vec<Subflow>, missing: 
 }
 
 /// Asks for a pair on each of these devices.
-fn ask_on(
+pub(crate) fn ask_on(
     interfaces: &[u32],
     socket: &mut NetlinkSocket,
     local: SocketAddr,

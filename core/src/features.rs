@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use socket2::Domain;
 
+use crate::agent;
 use crate::codec::option::PIN;
 use crate::codec::uapi::{FullInfoHeader, MPTCP_FULL_INFO, MPTCP_INFO, SOL_MPTCP};
 use crate::error::{Error, Result};
@@ -37,6 +38,8 @@ pub struct Features {
     pub net_admin: bool,
     /// The BPF program is loaded that reads and sets options of one subflow (`mptcpapi load-bpf`).
     pub subflow_options: bool,
+    /// An agent answers, which controls connections for processes without privilege (`mptcpapi agent`).
+    pub agent: bool,
     /// The path manager that new connections of this namespace get.
     pub path_manager: PathManager,
     /// What to do about a refusal to make MPTCP sockets; empty where there is none.
@@ -62,6 +65,7 @@ impl Features {
             path_manager_known: asks_path_manager(socket, pm::heeds_tokens),
             net_admin: asks_path_manager(socket, pm::may_control),
             subflow_options: iterator::may_ask(PIN),
+            agent: agent::is_there(),
             path_manager: namespace_path_manager(),
             hint: refusal.as_ref().map_or("", Error::hint),
         })

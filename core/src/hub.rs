@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use crate::codec::netlink::messages;
 use crate::codec::pm::{PmEvent, event, event_token};
-use crate::privilege::provider;
+use crate::privilege::{Events, provider};
 use crate::sys::epoll::Signal;
 use crate::sys::fork::per_process;
 use crate::sys::netlink::{BATCH, Lent, lock, namespace_of};
@@ -87,6 +87,8 @@ impl AsFd for Inbox {
 #[derive(Debug)]
 pub(crate) struct Hub {
     namespace: u64,
+    /// The agent lets a socket receive the events of one connection only.
+    only: Option<u32>,
     socket: Mutex<Lent>,
     /// The same descriptor, to be polled without the lock.
     pollable: std::os::fd::OwnedFd,
@@ -98,25 +100,41 @@ pub(crate) struct Hub {
 pub(crate) struct Hubs(Mutex<Vec<Weak<Hub>>>);
 
 impl Hub {
-    /// The hub of the namespace of `fd`.
-    pub(crate) fn of(fd: BorrowedFd<'_>) -> io::Result<Arc<Hub>> {
+    /// The hub for the connection behind `fd`, which has this token.
+    pub(crate) fn of(fd: BorrowedFd<'_>, token: u32) -> io::Result<Arc<Hub>> {
         let namespace = namespace_of(fd);
         let mut hubs = lock(&per_process().hubs.0);
         hubs.retain(|hub| hub.strong_count() > 0);
-        if let Some(hub) = hubs.iter().filter_map(Weak::upgrade).find(|hub| hub.namespace == namespace) {
+        if let Some(hub) = hubs.iter().filter_map(Weak::upgrade).find(|hub| hub.serves(namespace, token)) {
             return Ok(hub);
         }
-        let socket = provider().events(fd)?;
+        let (socket, only) = match provider().events(fd)? {
+            Events::OfNamespace(socket) => (socket, None),
+            Events::OfConnection(socket) => (socket, Some(token)),
+        };
         socket.set_receive_buffer(RECEIVE_BUFFER)?;
         let pollable = socket.as_fd().try_clone_to_owned()?;
-        let hub = Hub { namespace, socket: Mutex::new(socket), pollable, inboxes: Mutex::default() };
+        let hub = Hub { namespace, only, socket: Mutex::new(socket), pollable, inboxes: Mutex::default() };
         let hub = Arc::new(hub);
         hubs.push(Arc::downgrade(&hub));
         Ok(hub)
     }
 
+    fn serves(&self, namespace: u64, token: u32) -> bool {
+        self.namespace == namespace && self.has_events_of(token)
+    }
+
+    /// Of a connection of its namespace.
+    pub(crate) fn has_events_of(&self, token: u32) -> bool {
+        self.only.is_none_or(|only| only == token)
+    }
+
+    pub(crate) fn is_only_for(&self, token: u32) -> bool {
+        self.only == Some(token)
+    }
+
     /// True of connections in the hub's namespace.
-    pub(crate) fn serves(&self, fd: BorrowedFd<'_>) -> bool {
+    pub(crate) fn is_in_namespace_of(&self, fd: BorrowedFd<'_>) -> bool {
         self.namespace == namespace_of(fd)
     }
 

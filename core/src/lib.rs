@@ -22,6 +22,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("mptcpapi speaks to the Linux kernel: there is nothing it could do elsewhere");
 
+mod agent;
 mod codec;
 mod connection;
 mod control;
@@ -44,6 +45,10 @@ mod option;
 mod path_watch;
 mod pm;
 mod privilege;
+#[cfg(feature = "agent")]
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod serving;
 mod socket;
 mod subflow;
 mod switch;

@@ -136,7 +136,9 @@ impl EventSource {
 pub struct Monitor {
     process: Process,
     inbox: Arc<Inbox>,
-    hub: Option<Arc<Hub>>,
+    /// One with privilege, one for each connection by the grace of the agent, none where listings are compared.
+    hubs: Mutex<Vec<Arc<Hub>>>,
+    source: EventSource,
     epoll: Epoll,
     timer: Timer,
     state: Mutex<State>,
@@ -186,9 +188,9 @@ impl Connection<'_> {
 impl Monitor {
     fn in_namespace_of(connection: &Connection<'_>, snapshot: &Snapshot) -> Result<Self> {
         let io_error = |error: io::Error| Error::io(OPERATION, &error);
-        let hub = match Hub::of(connection.as_fd()) {
+        let hub = match Hub::of(connection.as_fd(), snapshot.token) {
             Ok(hub) => Some(hub),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOENT)) => None,
+            Err(error) if is_not_given(&error) => None,
             Err(error) => return Err(refused(connection, OPERATION, &error, snapshot)),
         };
         let inbox = Arc::new(Inbox::new().map_err(io_error)?);
@@ -199,32 +201,42 @@ impl Monitor {
         if let Some(hub) = &hub {
             epoll.add(hub.as_fd(), true).map_err(io_error)?;
         }
-        Ok(Monitor { process: Process::current(), inbox, hub, epoll, timer, state: Mutex::default() })
+        let source = if hub.is_some() { EventSource::Netlink } else { EventSource::Polling };
+        let hubs = Mutex::new(hub.into_iter().collect());
+        Ok(Monitor { process: Process::current(), inbox, hubs, source, epoll, timer, state: Mutex::default() })
     }
 
     /// Where the events come from.
     pub fn source(&self) -> EventSource {
-        if self.hub.is_some() { EventSource::Netlink } else { EventSource::Polling }
+        self.source
     }
 
     /// Watches another connection of the same network namespace too; its events carry its token, which is the answer.
     ///
     /// # Errors
-    /// As [`Connection::monitor`]; EXDEV for a connection of another namespace.
+    /// As [`Connection::monitor`]; EXDEV for a connection of another namespace; EDQUOT where the agent lets this user have
+    /// the events of so many connections and no more: compare listings with a monitor of its own.
     pub fn add(&self, connection: &Connection<'_>) -> Result<u32> {
         let snapshot = connection.snapshot(OPERATION)?;
-        if self.hub.as_ref().is_some_and(|hub| !hub.serves(connection.as_fd())) {
+        if lock(&self.hubs).first().is_some_and(|hub| !hub.is_in_namespace_of(connection.as_fd())) {
             let hint = "the connection is in another network namespace than the others of this monitor";
             return Err(Error::os(OPERATION, libc::EXDEV).with_hint(hint));
+        }
+        if self.source == EventSource::Netlink {
+            let explain = |error: io::Error| refused(connection, OPERATION, &error, &snapshot);
+            let hub = Hub::of(connection.as_fd(), snapshot.token).map_err(explain)?;
+            let mut hubs = lock(&self.hubs);
+            if !hubs.iter().any(|other| Arc::ptr_eq(other, &hub)) {
+                self.epoll.add(hub.as_fd(), true).map_err(|error| Error::io(OPERATION, &error))?;
+                hubs.push(hub);
+            }
         }
         self.watch(connection, &snapshot)
     }
 
     /// Watches a connection no more. An event of it that was found already may still be told.
     pub fn remove(&self, token: u32) {
-        if let Some(hub) = &self.hub {
-            hub.unregister(token, &self.inbox);
-        }
+        self.unregister(token);
         let mut state = lock(&self.state);
         state.watched.remove(&token);
         state.drop_received_of(token);
@@ -240,9 +252,9 @@ impl Monitor {
         if snapshot.token == 0 {
             return Err(Error::new(ErrorKind::NotReady, OPERATION).with_hint("connect the socket first"));
         }
-        if let Some(hub) = &self.hub {
-            // What the kernel said before this moment is not for us.
-            hub.dispatch(&self.inbox).map_err(|error| Error::io(OPERATION, &error))?;
+        // What the kernel said before this moment is not for us.
+        self.dispatch().map_err(|error| Error::io(OPERATION, &error))?;
+        for hub in lock(&self.hubs).iter().filter(|hub| hub.has_events_of(snapshot.token)) {
             hub.register(snapshot.token, &self.inbox);
         }
         let mut state = lock(&self.state);
@@ -280,22 +292,30 @@ impl Monitor {
         }
     }
 
+    /// Takes what the kernel has sent to the inboxes.
+    fn dispatch(&self) -> io::Result<()> {
+        lock(&self.hubs).iter().try_for_each(|hub| hub.dispatch(&self.inbox))
+    }
+
+    /// What serves this connection only goes too.
+    fn unregister(&self, token: u32) {
+        lock(&self.hubs).retain(|hub| {
+            hub.unregister(token, &self.inbox);
+            !hub.is_only_for(token)
+        });
+    }
+
     fn pop(&self) -> Option<Event> {
         let mut state = lock(&self.state);
         let event = state.pop();
         self.inbox.settle(state.has_more());
-        if let Some(hub) = &self.hub {
-            state.ended.iter().for_each(|token| hub.unregister(*token, &self.inbox));
-        }
-        state.ended.clear();
+        std::mem::take(&mut state.ended).into_iter().for_each(|token| self.unregister(token));
         event
     }
 
     /// Takes in what has come. True where there may now be an event to tell.
     fn collect(&self) -> io::Result<bool> {
-        if let Some(hub) = &self.hub {
-            hub.dispatch(&self.inbox)?;
-        }
+        self.dispatch()?;
         let mut state = lock(&self.state);
         // Else another thread was faster.
         if !state.has_more() {
@@ -474,6 +494,11 @@ impl Watched {
     }
 }
 
+/// Neither this process nor an agent may, or the agent has lent this user as much as it lends.
+fn is_not_given(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOENT | libc::EDQUOT))
+}
+
 /// The live subflows now. An error where the number is closed, or is another connection's by now.
 fn list(fd: RawFd, token: u32, room: usize) -> std::result::Result<Vec<Subflow>, ErrorKind> {
     let fd = borrow_fd(fd).map_err(|_| ErrorKind::Os)?;
@@ -551,10 +576,8 @@ impl Drop for Monitor {
         if self.process != Process::current() {
             return;
         }
-        if let Some(hub) = &self.hub {
-            for token in lock(&self.state).watched.keys() {
-                hub.unregister(*token, &self.inbox);
-            }
+        for token in lock(&self.state).watched.keys() {
+            self.unregister(*token);
         }
     }
 }

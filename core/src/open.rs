@@ -425,7 +425,7 @@ impl<'a> Attempt<'a> {
         if self.events.is_none() {
             let events = provider().events(self.connection.as_fd());
             let explain = |error| refused(self.connection, OPERATION, &error, &self.before);
-            self.events = Some(events.map_err(explain)?);
+            self.events = Some(events.map_err(explain)?.into_socket());
         }
         Ok(())
     }

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who carries out what needs privilege. The operations in `control`, `monitor` and `socket` do not know which provider
-//! serves them; authority is always the descriptor of the connection, never a token from elsewhere.
+//! serves them: the process itself where it has the right, else the agent. Authority is always the descriptor of the connection, never a token from elsewhere.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::Socket;
 use zerocopy::IntoBytes;
 
+use crate::agent::Agent;
 use crate::codec::diag;
 use crate::codec::netlink::{self as codec, Outcome};
 use crate::codec::pm::Command;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::pm;
 use crate::switch;
 use crate::sys::netlink::{Lent, NetlinkSocket, lend, lend_events};
@@ -28,16 +30,105 @@ pub(crate) trait Provider: Sync {
     fn reset(&self, fd: BorrowedFd<'_>, local: SocketAddr, remote: SocketAddr, interface: u32) -> io::Result<Outcome>;
 
     /// A socket that receives the events of the connection behind `fd`, and maybe of others.
-    fn events(&self, fd: BorrowedFd<'_>) -> io::Result<Lent>;
+    fn events(&self, fd: BorrowedFd<'_>) -> io::Result<Events>;
 
     /// Calls `make`, which calls socket(), at a moment when new sockets are the application's to run. Answers also for
     /// how long other sockets of the namespace were concerned.
     fn app_socket(&self, make: &mut dyn FnMut() -> io::Result<Socket>) -> Result<(io::Result<Socket>, Duration)>;
 }
 
+/// A socket that receives events.
+#[derive(Debug)]
+pub(crate) enum Events {
+    /// Of every connection of the network namespace.
+    OfNamespace(Lent),
+    /// Of the one that was asked about.
+    OfConnection(Lent),
+}
+
+impl Events {
+    pub(crate) fn into_socket(self) -> Lent {
+        match self {
+            Events::OfNamespace(socket) | Events::OfConnection(socket) => socket,
+        }
+    }
+}
+
 /// The provider for this process.
 pub(crate) fn provider() -> &'static dyn Provider {
-    &Direct
+    &Either
+}
+
+/// The process itself, or else the agent.
+#[derive(Debug)]
+struct Either;
+
+/// The agent has done what this process may not: it is asked first from then on.
+static AGENT_FIRST: AtomicBool = AtomicBool::new(false);
+
+impl Either {
+    /// `is_refusal`: the answer is that this process may not, or cannot from the namespace that it is in.
+    fn ask<T>(
+        mut ask: impl FnMut(&dyn Provider) -> io::Result<T>,
+        is_refusal: impl Fn(&io::Result<T>) -> bool,
+    ) -> io::Result<T> {
+        if AGENT_FIRST.load(Ordering::Relaxed) {
+            let answer = ask(&Agent);
+            if !answer.as_ref().is_err_and(is_absent) {
+                return answer;
+            }
+            AGENT_FIRST.store(false, Ordering::Relaxed);
+        }
+        let own = ask(&Direct);
+        if !is_refusal(&own) {
+            return own;
+        }
+        let answer = ask(&Agent);
+        if answer.as_ref().is_err_and(is_absent) {
+            return own;
+        }
+        AGENT_FIRST.store(!is_refusal(&answer), Ordering::Relaxed);
+        answer
+    }
+}
+
+/// Nobody listens where the agent should, or this process may not go there.
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), ConnectionRefused | NotADirectory | NotFound | PermissionDenied)
+}
+
+fn is_refused<T>(answer: &io::Result<T>) -> bool {
+    let errno = answer.as_ref().err().and_then(io::Error::raw_os_error);
+    matches!(errno, Some(libc::EPERM | libc::EACCES | libc::EXDEV))
+}
+
+fn is_outcome_refused(answer: &io::Result<Outcome>) -> bool {
+    is_refused(answer) || answer.as_ref().is_ok_and(|outcome| outcome.errno == libc::EPERM)
+}
+
+impl Provider for Either {
+    fn command(&self, fd: BorrowedFd<'_>, token: u32, command: &Command) -> io::Result<Outcome> {
+        Either::ask(|provider| provider.command(fd, token, command), is_outcome_refused)
+    }
+
+    fn reset(&self, fd: BorrowedFd<'_>, local: SocketAddr, remote: SocketAddr, interface: u32) -> io::Result<Outcome> {
+        Either::ask(|provider| provider.reset(fd, local, remote, interface), is_outcome_refused)
+    }
+
+    fn events(&self, fd: BorrowedFd<'_>) -> io::Result<Events> {
+        Either::ask(|provider| provider.events(fd), is_refused)
+    }
+
+    fn app_socket(&self, make: &mut dyn FnMut() -> io::Result<Socket>) -> Result<(io::Result<Socket>, Duration)> {
+        match Direct.app_socket(make) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => match Agent.app_socket(make) {
+                Err(absent) if is_absent(&io::Error::from_raw_os_error(absent.raw_os_error())) => Err(error),
+                answer => answer,
+            },
+            answer => answer,
+        }
+    }
 }
 
 /// The process itself, by its own `CAP_NET_ADMIN`.
@@ -63,8 +154,8 @@ impl Provider for Direct {
         Ok(outcome)
     }
 
-    fn events(&self, fd: BorrowedFd<'_>) -> io::Result<Lent> {
-        lend_events(events_group(fd)?, fd)
+    fn events(&self, fd: BorrowedFd<'_>) -> io::Result<Events> {
+        lend_events(events_group(fd)?, fd).map(Events::OfNamespace)
     }
 
     fn app_socket(&self, make: &mut dyn FnMut() -> io::Result<Socket>) -> Result<(io::Result<Socket>, Duration)> {
@@ -87,7 +178,7 @@ fn events_group(fd: BorrowedFd<'_>) -> io::Result<u32> {
 }
 
 /// Sends one request and reads its acknowledgement, which is there when `send` returns.
-fn acknowledged(socket: &mut NetlinkSocket, request: &[u8], sequence: u32) -> io::Result<Outcome> {
+pub(crate) fn acknowledged(socket: &mut NetlinkSocket, request: &[u8], sequence: u32) -> io::Result<Outcome> {
     socket.send(request)?;
     loop {
         let mut mine = codec::messages(socket.receive_one()?).filter(|message| message.sequence == sequence);

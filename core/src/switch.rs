@@ -6,9 +6,11 @@
 //! what is already there is not. One process of a namespace switches at a time. A page on disk says that a switch is on,
 //! so that the next one repairs what a killed process left.
 
+#![allow(unreachable_pub, reason = "the agent switches too")]
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -47,8 +49,8 @@ pub(crate) fn with_userspace_path_manager(
     // A child would inherit the switch's lock, and hold it for as long as it lives.
     let _no_fork = hold_off_forks();
     let _turn = lock(&TURN);
-    let held = hold_lock()?;
-    let marker = Marker::open(&held);
+    let held = SwitchLock::hold()?;
+    let marker = Marker::open(&held.0);
     let explained = |error: io::Error| explain(&error);
     if Setting::open(false).and_then(|setting| setting.is_userspace()).map_err(explained)? && !marker.is_set() {
         return Ok((make(), Duration::ZERO));
@@ -88,7 +90,8 @@ impl Drop for Restore<'_> {
 
 /// The sysctl of the namespace in which the calling thread opens it; it stays that one's. `path_manager` since 6.15,
 /// `pm_type` since 5.19.
-struct Setting {
+#[derive(Debug)]
+pub struct Setting {
     written: File,
     /// The words for the kernel's and the userspace path manager.
     words: [&'static str; 2],
@@ -99,7 +102,7 @@ struct Setting {
 
 impl Setting {
     /// Anybody may read it.
-    fn open(write: bool) -> io::Result<Self> {
+    pub fn open(write: bool) -> io::Result<Self> {
         let open = |name: &str, write: bool| {
             OpenOptions::new().read(true).write(write).open(format!("/proc/sys/net/mptcp/{name}"))
         };
@@ -122,17 +125,20 @@ impl Setting {
         }
     }
 
-    fn is_userspace(&self) -> io::Result<bool> {
+    /// Whether new sockets are the application's now.
+    pub fn is_userspace(&self) -> io::Result<bool> {
         let mut bytes = [0; 32];
         let length = self.effective.read_at(&mut bytes, 0)?;
         Ok(bytes[..length].trim_ascii() == self.userspace.as_bytes())
     }
 
-    fn write_kernel(&self) -> io::Result<()> {
+    /// New sockets are the kernel's path manager's.
+    pub fn write_kernel(&self) -> io::Result<()> {
         self.written.write_all_at(self.words[0].as_bytes(), 0)
     }
 
-    fn write_userspace(&self) -> io::Result<()> {
+    /// New sockets are the application's.
+    pub fn write_userspace(&self) -> io::Result<()> {
         self.written.write_all_at(self.words[1].as_bytes(), 0)
     }
 }
@@ -151,24 +157,42 @@ fn explain(error: &io::Error) -> Error {
     }
 }
 
-/// The right to switch in this network namespace, free again when it is dropped or its process dies.
-fn hold_lock() -> Result<UnixDatagram> {
-    let name = SocketAddr::from_abstract_name(LOCK_NAME).map_err(|error| Error::io(OPERATION, &error))?;
-    let end = Instant::now() + LOCK_TIMEOUT;
-    let mut pause = Duration::from_micros(20);
-    loop {
-        match UnixDatagram::bind_addr(&name) {
-            Ok(held) => return Ok(held),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
-                sleep(pause);
-                pause = (pause * 2).min(Duration::from_millis(2));
+/// The right to switch in a network namespace, free again when it is dropped or its process dies.
+#[derive(Debug)]
+pub struct SwitchLock(UnixDatagram);
+
+impl SwitchLock {
+    /// In the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// EADDRINUSE where somebody else has it.
+    pub fn try_hold() -> io::Result<SwitchLock> {
+        UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(LOCK_NAME)?).map(SwitchLock)
+    }
+
+    fn hold() -> Result<SwitchLock> {
+        let end = Instant::now() + LOCK_TIMEOUT;
+        let mut pause = Duration::from_micros(20);
+        loop {
+            match SwitchLock::try_hold() {
+                Ok(held) => return Ok(held),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                    sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(2));
+                }
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    return Err(Error::os(OPERATION, libc::EBUSY)
+                        .with_hint("a process holds @mptcpapi/path_manager for too long: see `ss -xpa`"));
+                }
+                Err(error) => return Err(Error::io(OPERATION, &error)),
             }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(Error::os(OPERATION, libc::EBUSY)
-                    .with_hint("a process holds @mptcpapi/path_manager for too long: see `ss -xpa`"));
-            }
-            Err(error) => return Err(Error::io(OPERATION, &error)),
         }
+    }
+}
+
+impl From<SwitchLock> for OwnedFd {
+    fn from(held: SwitchLock) -> OwnedFd {
+        held.0.into()
     }
 }
 

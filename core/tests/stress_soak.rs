@@ -61,12 +61,24 @@ fn receive(mut stream: &TcpStream) -> usize {
             }
         }
         pattern.fill(&mut expected);
-        assert!(chunk[..filled] == expected[..filled], "other bytes than were sent, after {received}");
+        if let Some(at) = (0..filled).find(|&at| chunk[at] != expected[at]) {
+            panic!("other bytes than were sent: {}", whence(received + at, &chunk[at..filled]));
+        }
         received += filled;
         if filled < CHUNK {
             return received;
         }
     }
+}
+
+/// From where in the stream bytes are that came in the wrong place.
+fn whence(place: usize, bytes: &[u8]) -> String {
+    let (mut pattern, mut all) = (Pattern::new(), vec![0; (place + (32 << 20)) & !7]);
+    pattern.fill(&mut all);
+    let wanted = &bytes[..bytes.len().min(16)];
+    let found: Vec<usize> =
+        all.windows(wanted.len()).enumerate().filter(|(_, there)| *there == wanted).map(|(at, _)| at).collect();
+    format!("at {place}: {wanted:02x?}, which belong at {found:?}")
 }
 
 /// Whoever does things to the connection.

@@ -7,6 +7,7 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 mod address;
+pub(crate) mod agent;
 pub(crate) mod diag;
 pub(crate) mod full_info;
 pub(crate) mod netlink;

@@ -172,6 +172,9 @@ fn events_group(groups: &[u8]) -> Option<u32> {
 
 /// `struct genlmsghdr`.
 pub(crate) const GENL_HEADER: usize = 4;
+/// Where the attributes of a generic netlink message begin.
+#[cfg(feature = "agent")]
+pub(crate) const EVENT_ATTRIBUTES_AT: usize = 16 + GENL_HEADER;
 /// `struct nlmsghdr`.
 pub(crate) const HEADER: usize = 16;
 const ATTRIBUTE_HEADER: usize = 4;

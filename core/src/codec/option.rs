@@ -60,10 +60,6 @@ const _: () = assert!(size_of::<Head>() == 16 && size_of::<Entry>() == 72 && REP
 pub(crate) enum Operation {
     Get = 1,
     Set = 2,
-    /// To be in force at the SYN of a subflow that is opened next.
-    Keep = 3,
-    /// Forget what was kept for this connection.
-    Forget = 4,
 }
 
 impl Entry {

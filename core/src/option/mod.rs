@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd};
 pub(crate) use opening::open_with_options;
 pub use table::{OptionGet, OptionShape, SubflowOptionInfo, subflow_option_table};
 
+use crate::agent;
 use crate::codec::option::{ENTRIES_MAX, Entry, Operation, PIN, REPLY_SIZE, Reply, VALUE_SIZE, replies, request};
 use crate::connection::{Connection, Snapshot};
 use crate::detail::{self, DiagOptions};
@@ -217,18 +218,24 @@ impl Connection<'_> {
         Ok(outcomes)
     }
 
-    /// One walk; the replies in the order of the entries, None for a subflow that is not there.
+    /// The replies in the order of the entries, None for a subflow that is not there. One walk, but a second one for what
+    /// was not found: a page of the request that was swapped out is not seen by the program.
     fn ask_program(&self, operation: &'static str, entries: &[Entry]) -> Result<Vec<Option<Reply>>> {
         let mut found = vec![None; entries.len()];
-        if entries.is_empty() {
-            return Ok(found);
-        }
-        let request = request(self.as_fd().as_raw_fd(), entries);
-        let answer =
-            iterator::ask(PIN, &request, entries.len() * REPLY_SIZE).map_err(|error| not_loaded(operation, &error))?;
-        for reply in replies(&answer) {
-            if let Some(place) = found.get_mut(reply.index as usize) {
-                *place = Some(reply);
+        for _ in 0..2 {
+            let missing: Vec<usize> = (0..entries.len()).filter(|&place| found[place].is_none()).collect();
+            if missing.is_empty() {
+                break;
+            }
+            let left: Vec<Entry> = missing.iter().map(|&place| entries[place]).collect();
+            let request = request(self.as_fd().as_raw_fd(), &left);
+            let link = || agent::option_link().ok();
+            let answer = iterator::ask(PIN, link, &request, left.len() * REPLY_SIZE)
+                .map_err(|error| not_loaded(operation, &error))?;
+            for reply in replies(&answer) {
+                if let Some(place) = missing.get(reply.index as usize) {
+                    found[*place] = Some(reply);
+                }
             }
         }
         Ok(found)

@@ -5,7 +5,9 @@
 use std::cell::Cell;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use socket2::Socket;
 
 use super::netlink::Pool;
 use crate::hub::Hubs;
@@ -15,6 +17,8 @@ use crate::hub::Hubs;
 pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) hubs: Hubs,
+    /// Connections to the agent that nobody uses just now.
+    pub(crate) agents: Mutex<Vec<Socket>>,
 }
 
 static CURRENT: AtomicPtr<Shared> = AtomicPtr::new(null_mut());

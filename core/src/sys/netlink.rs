@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,19 +41,24 @@ impl NetlinkSocket {
     pub(crate) fn open(protocol: i32) -> io::Result<Self> {
         let kind = Type::RAW.cloexec();
         let socket = Socket::new_raw(Domain::from(libc::AF_NETLINK), kind, Some(Protocol::from(protocol)))?;
-        let netlink = NetlinkSocket {
-            socket,
-            sequence: 0,
-            bound: false,
-            replies: Box::new([[0; REPLY_SIZE]; BATCH]),
-            requests: Vec::new(),
-            family: None,
-        };
+        let netlink = NetlinkSocket::from_fd(socket.into());
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK, libc::NETLINK_GET_STRICT_CHK] {
             // Older kernels lack some; then errors come without the kernel's words.
             let _ = netlink.set_option(option, 1);
         }
         Ok(netlink)
+    }
+
+    /// One that was opened elsewhere.
+    pub(crate) fn from_fd(fd: OwnedFd) -> Self {
+        NetlinkSocket {
+            socket: fd.into(),
+            sequence: 0,
+            bound: false,
+            replies: Box::new([[0; REPLY_SIZE]; BATCH]),
+            requests: Vec::new(),
+            family: None,
+        }
     }
 
     /// A socket in the network namespace of `fd`, which must be that of the calling thread: else EXDEV.
@@ -136,10 +141,7 @@ impl NetlinkSocket {
 
     /// Joins multicast groups.
     pub(crate) fn join(&mut self, groups: &[u32]) -> io::Result<()> {
-        if !self.bound {
-            self.bind()?;
-            self.bound = true;
-        }
+        self.bind()?;
         groups.iter().try_for_each(|&group| self.set_option(libc::NETLINK_ADD_MEMBERSHIP, group as libc::c_int))
     }
 
@@ -158,13 +160,18 @@ impl NetlinkSocket {
     }
 
     /// Gives the socket an address of its own, as the first send would: without one it receives no multicast.
-    fn bind(&self) -> io::Result<()> {
+    pub(crate) fn bind(&mut self) -> io::Result<()> {
+        if self.bound {
+            return Ok(());
+        }
         // SAFETY: all-zero is a valid sockaddr_nl: no address chosen.
         let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
         address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
         let length = size_of_val(&address) as libc::socklen_t;
         // SAFETY: pointer and length describe `address`.
-        check(unsafe { libc::bind(self.socket.as_raw_fd(), (&raw const address).cast(), length) }.into()).map(drop)
+        check(unsafe { libc::bind(self.socket.as_raw_fd(), (&raw const address).cast(), length) }.into())?;
+        self.bound = true;
+        Ok(())
     }
 
     /// Asks for room for `bytes` of unread messages; the kernel may give less.
@@ -173,18 +180,22 @@ impl NetlinkSocket {
     }
 
     fn set_option(&self, option: i32, value: libc::c_int) -> io::Result<()> {
-        // SAFETY: pointer and length describe `value`.
-        let result = unsafe {
-            libc::setsockopt(
-                self.socket.as_raw_fd(),
-                libc::SOL_NETLINK,
-                option,
-                (&raw const value).cast(),
-                size_of_val(&value) as libc::socklen_t,
-            )
-        };
-        check(result.into()).map(drop)
+        set_option(self.as_fd(), option, value)
     }
+}
+
+/// Lets a socket, maybe of somebody else's, receive a multicast group.
+#[cfg(feature = "agent")]
+pub(crate) fn join(socket: BorrowedFd<'_>, group: u32) -> io::Result<()> {
+    set_option(socket, libc::NETLINK_ADD_MEMBERSHIP, group as libc::c_int)
+}
+
+fn set_option(socket: BorrowedFd<'_>, option: i32, value: libc::c_int) -> io::Result<()> {
+    let length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: pointer and length describe `value`.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_NETLINK, option, (&raw const value).cast(), length) };
+    check(result.into()).map(drop)
 }
 
 impl AsFd for NetlinkSocket {
@@ -216,6 +227,8 @@ enum Purpose {
     Requests(i32),
     /// The messages of this generic netlink group, while it is lent.
     Events(u32),
+    /// Something that cannot be undone: it is closed afterwards.
+    OneUse,
 }
 
 /// A program that visits many namespaces must not hold them all: an idle socket keeps its namespace alive.
@@ -255,16 +268,24 @@ fn lend_for(purpose: Purpose, fd: BorrowedFd<'_>) -> io::Result<Lent> {
     drop(idle);
     let protocol = match purpose {
         Purpose::Requests(protocol) => protocol,
-        Purpose::Events(_) => libc::NETLINK_GENERIC,
+        Purpose::Events(_) | Purpose::OneUse => libc::NETLINK_GENERIC,
     };
     Ok(Lent { purpose, namespace, socket: Some(NetlinkSocket::open_for(protocol, fd)?) })
 }
 
 impl Lent {
+    /// A socket that does not go to the pool.
+    pub(crate) fn for_one_use(socket: NetlinkSocket) -> Self {
+        Lent { purpose: Purpose::OneUse, namespace: 0, socket: Some(socket) }
+    }
+
     /// Gives the socket back, with no answer unread. Where this is not reached, because of an error or a panic, the
     /// socket is closed: nobody else shall read what was meant for another.
     pub(crate) fn done(mut self) {
         let Some(mut socket) = self.socket.take() else { return };
+        if self.purpose == Purpose::OneUse {
+            return;
+        }
         if let Purpose::Events(group) = self.purpose {
             if socket.leave(group).is_err() {
                 return;

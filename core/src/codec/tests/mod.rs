@@ -2,6 +2,7 @@
 //! The decoders against bytes of real kernels, against their own encoders, and against nonsense.
 
 mod derived;
+mod messages;
 mod nonsense;
 mod requests;
 mod vectors;

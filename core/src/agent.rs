@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The agent as a source of privilege: a process that controls a connection for whoever holds its descriptor.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::codec::agent::{CommandFor, Operation, REPLY_SIZE, Reply, Request, SOCKET};
+use crate::codec::netlink::Outcome;
+use crate::codec::pm::Command;
+use crate::error::{Error, ErrorKind, Result};
+use crate::privilege::{Events, Provider};
+use crate::sys::environment;
+use crate::sys::fork::per_process;
+use crate::sys::netlink::{Lent, NetlinkSocket, lock, wait_readable};
+use crate::sys::unix;
+
+/// The agent answers within a second, whatever happens; who does not is gone, or stopped.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// So many idle connections to the agent are kept.
+const IDLE_MAX: usize = 8;
+/// A hand-shake that came too late is begun again so often.
+const ATTEMPTS: usize = 3;
+
+/// The agent of this machine.
+#[derive(Debug)]
+pub(crate) struct Agent;
+
+/// Whether somebody listens there.
+pub(crate) fn is_there() -> bool {
+    Agent.ask(Operation::Hello, &[]).is_ok_and(|answer| answer.0.errno == 0)
+}
+
+/// The link of the BPF program for options of one subflow, for who does not see where it is pinned.
+pub(crate) fn option_link() -> io::Result<OwnedFd> {
+    let (reply, mut fds) = Agent.ask(Operation::OptionLink, &[])?;
+    match (reply.errno, fds.pop()) {
+        (0, Some(link)) => Ok(link),
+        (0, None) => Err(io::Error::from_raw_os_error(libc::EPROTO)),
+        (errno, _) => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// A reply, and what came with it.
+type Answer = (Reply, Vec<OwnedFd>);
+
+impl Agent {
+    /// One request and its reply. An agent that was started anew since the last one is connected to again.
+    fn ask(&self, operation: Operation, fds: &[BorrowedFd<'_>]) -> io::Result<Answer> {
+        loop {
+            let idle = lock(&per_process().agents).pop();
+            let is_fresh = idle.is_none();
+            let line = idle.map_or_else(connect, Ok)?;
+            match exchange(&line, operation.clone(), fds) {
+                Ok(answer) => {
+                    give_back(line);
+                    return Ok(answer);
+                }
+                // It ended while nobody looked. Where it had got the request before that, it did not answer.
+                Err(error) if !is_fresh && is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn outcome(&self, operation: Operation, fd: BorrowedFd<'_>) -> io::Result<Outcome> {
+        let (reply, _) = self.ask(operation, &[fd])?;
+        Ok(Outcome { errno: reply.errno, message: (!reply.text.is_empty()).then_some(reply.text) })
+    }
+}
+
+impl Provider for Agent {
+    fn command(&self, fd: BorrowedFd<'_>, _token: u32, command: &Command) -> io::Result<Outcome> {
+        self.outcome(Operation::Command(CommandFor(command.clone())), fd)
+    }
+
+    fn reset(&self, fd: BorrowedFd<'_>, local: SocketAddr, remote: SocketAddr, interface: u32) -> io::Result<Outcome> {
+        self.outcome(Operation::Reset { local, remote, interface }, fd)
+    }
+
+    /// The agent lets this socket of ours receive the events of the one connection: it is not on the way of them.
+    fn events(&self, fd: BorrowedFd<'_>) -> io::Result<Events> {
+        let mut socket = NetlinkSocket::open_for(libc::NETLINK_GENERIC, fd)?;
+        socket.bind()?;
+        let (reply, _) = self.ask(Operation::Watch, &[fd, socket.as_fd()])?;
+        match reply.errno {
+            0 => Ok(Events::OfConnection(Lent::for_one_use(socket))),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// The agent switches, this process makes the socket: so the socket has this process's user, group and charge.
+    fn app_socket(&self, make: &mut dyn FnMut() -> io::Result<Socket>) -> Result<(io::Result<Socket>, Duration)> {
+        const OPERATION: &str = "socket";
+        let io_error = |error: io::Error| Error::io(OPERATION, &error);
+        // Any socket of this network namespace tells the agent which it is.
+        let witness = Socket::new(Domain::IPV4, Type::DGRAM, None).map_err(io_error)?;
+        for _ in 0..ATTEMPTS {
+            // A hand-shake that breaks off must not leave a reply that another request would take for its own.
+            let line = connect().map_err(io_error)?;
+            let (go, _) = exchange(&line, Operation::Begin, &[witness.as_fd()]).map_err(io_error)?;
+            if go.errno != 0 {
+                return Err(refused(OPERATION, go));
+            }
+            let begun = Instant::now();
+            let made = make();
+            let (done, _) = exchange(&line, Operation::Done, &[]).map_err(io_error)?;
+            if done.errno == 0 {
+                give_back(line);
+                return Ok((made, begun.elapsed()));
+            }
+        }
+        Err(Error::os(OPERATION, libc::EAGAIN).with_hint("this process was too slow for the agent, three times"))
+    }
+}
+
+/// What the agent did not do, with its words.
+fn refused(operation: &'static str, reply: Reply) -> Error {
+    let error = match reply.errno {
+        libc::EPERM => Error::new(ErrorKind::PermissionDenied, operation),
+        errno => Error::os(operation, errno),
+    };
+    error.with_kernel_message(Some(reply.text))
+}
+
+fn connect() -> io::Result<Socket> {
+    let path = environment("MPTCPAPI_AGENT").unwrap_or_else(|| SOCKET.into());
+    let line = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
+    line.connect_timeout(&SockAddr::unix(path)?, ANSWER_WITHIN)?;
+    Ok(line)
+}
+
+fn give_back(line: Socket) {
+    let mut idle = lock(&per_process().agents);
+    if idle.len() < IDLE_MAX {
+        idle.push(line);
+    }
+}
+
+fn exchange(line: &Socket, operation: Operation, fds: &[BorrowedFd<'_>]) -> io::Result<Answer> {
+    static SEQUENCE: AtomicU32 = AtomicU32::new(1);
+    let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+    unix::send(line.as_fd(), &Request { sequence, operation }.encode(), fds)?;
+    let end = Instant::now() + ANSWER_WITHIN;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        match wait_readable(&[line.as_fd()], Some(left)) {
+            Ok(None) => return Err(io::Error::from_raw_os_error(libc::EBUSY)),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        let mut bytes = [0; REPLY_SIZE + 1];
+        match unix::receive(line.as_fd(), &mut bytes) {
+            Ok(received) if received.length == 0 => return Err(io::ErrorKind::ConnectionReset.into()),
+            Ok(received) if received.cut => return Err(io::Error::from_raw_os_error(libc::EPROTO)),
+            Ok(received) => match Reply::decode(&bytes[..received.length]) {
+                Some(reply) if reply.sequence == sequence => return Ok((reply, received.fds)),
+                // Of a request that was not waited for.
+                Some(_) => {}
+                None => return Err(io::Error::from_raw_os_error(libc::EPROTO)),
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected)
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the agent is made of, for the agent: see the crate of that name. No part of the interface.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+pub use crate::codec::agent::{CommandFor, Operation, REPLY_SIZE, REQUEST_SIZE, Reply, Request, SOCKET};
+use crate::codec::diag;
+use crate::codec::netlink::Outcome;
+use crate::codec::read_prefix;
+use crate::codec::uapi::{MPTCP_INFO, MptcpInfo, SOL_MPTCP};
+use crate::pm;
+use crate::privilege::acknowledged;
+pub use crate::switch::{Setting, SwitchLock};
+use crate::sys::filter::lock_to_token;
+use crate::sys::netlink::{NetlinkSocket, namespace_of};
+use crate::sys::sockopt::{getsockopt, getsockopt_number};
+pub use crate::sys::unix::{Received, receive, send};
+use zerocopy::IntoBytes;
+
+/// What can be learned of a foreign socket without taking its lock, which its owner may hold for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// `SO_DOMAIN`.
+    pub domain: i32,
+    /// `SO_TYPE`.
+    pub kind: i32,
+    /// `SO_PROTOCOL`.
+    pub protocol: i32,
+    /// `SO_NETNS_COOKIE`: names its network namespace for as long as the machine runs.
+    pub namespace: u64,
+}
+
+impl Facts {
+    /// # Errors
+    /// EBADF (also of an `O_PATH` descriptor), ENOTSOCK.
+    pub fn of(fd: BorrowedFd<'_>) -> io::Result<Facts> {
+        let number = |name| getsockopt_number::<i32>(fd, libc::SOL_SOCKET, name);
+        Ok(Facts {
+            domain: number(libc::SO_DOMAIN)?,
+            kind: number(libc::SO_TYPE)?,
+            protocol: number(libc::SO_PROTOCOL)?,
+            namespace: namespace_of(fd),
+        })
+    }
+}
+
+/// The token of a connection, 0 where there is none. Takes the socket's lock: it may not return for as long as the
+/// socket's owner likes.
+pub fn token_of(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut bytes = [0u8; size_of::<MptcpInfo>()];
+    let length = getsockopt(fd, SOL_MPTCP, MPTCP_INFO, &mut bytes)?;
+    Ok(read_prefix::<MptcpInfo>(&bytes[..length]).token)
+}
+
+/// How the kernel answered: 0 or an errno, and its words.
+pub type Answer = (i32, String);
+
+fn answer(outcome: Outcome) -> Answer {
+    (outcome.errno, outcome.message.unwrap_or_default())
+}
+
+/// A netlink socket for commands, of the namespace in which it was opened.
+#[derive(Debug)]
+pub struct Commands(NetlinkSocket);
+
+impl Commands {
+    /// In the network namespace of the calling thread.
+    pub fn open() -> io::Result<Commands> {
+        let mut socket = NetlinkSocket::open(libc::NETLINK_GENERIC)?;
+        pm::family(&mut socket)?;
+        Ok(Commands(socket))
+    }
+
+    /// One that another process has opened.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Commands> {
+        let mut socket = NetlinkSocket::from_fd(fd);
+        pm::family(&mut socket)?;
+        Ok(Commands(socket))
+    }
+
+    /// Carries out a command for the connection with this token.
+    pub fn carry_out(&mut self, token: u32, CommandFor(command): &CommandFor) -> io::Result<Answer> {
+        let family = pm::family(&mut self.0)?;
+        let sequence = self.0.sequences(1);
+        acknowledged(&mut self.0, &command.encode(family, token, sequence), sequence).map(answer)
+    }
+
+    /// The number of the events' group.
+    pub fn events_group(&mut self) -> io::Result<u32> {
+        pm::family(&mut self.0).map(|family| family.events)
+    }
+}
+
+impl AsFd for Commands {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A sock_diag socket, of the namespace in which it was opened.
+#[derive(Debug)]
+pub struct Resets(NetlinkSocket);
+
+impl Resets {
+    /// In the network namespace of the calling thread.
+    pub fn open() -> io::Result<Resets> {
+        NetlinkSocket::open(libc::NETLINK_SOCK_DIAG).map(Resets)
+    }
+
+    /// One that another process has opened.
+    pub fn from_fd(fd: OwnedFd) -> Resets {
+        Resets(NetlinkSocket::from_fd(fd))
+    }
+
+    /// Resets the TCP socket of this pair, if it is a subflow of the connection with this token: it is looked at first.
+    pub fn reset(&mut self, token: u32, operation: &Operation) -> io::Result<Answer> {
+        let Operation::Reset { local, remote, interface } = operation else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if !self.is_subflow_of(token, operation)? {
+            return Ok((libc::ENOENT, String::new()));
+        }
+        let sequence = self.0.sequences(1);
+        let request = diag::destroy_request(local, remote, *interface, sequence);
+        acknowledged(&mut self.0, request.as_bytes(), sequence).map(answer)
+    }
+
+    fn is_subflow_of(&mut self, token: u32, operation: &Operation) -> io::Result<bool> {
+        let Operation::Reset { local, remote, interface } = operation else { return Ok(false) };
+        let mut found = false;
+        crate::detail::ask_on(&[*interface], &mut self.0, *local, *remote, |subflow| {
+            found |= subflow.mptcp.is_some_and(|context| context.token == token);
+        })?;
+        Ok(found)
+    }
+}
+
+impl AsFd for Resets {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Lets a netlink socket of somebody else's receive the events of the connection with this token and no others.
+///
+/// # Errors
+/// EINVAL for anything but a generic netlink socket; EPERM where its holder interfered.
+pub fn give_events(netlink: BorrowedFd<'_>, token: u32, group: u32) -> io::Result<()> {
+    let facts = Facts::of(netlink)?;
+    if (facts.domain, facts.protocol) != (libc::AF_NETLINK, libc::NETLINK_GENERIC) {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    lock_to_token(netlink, token)?;
+    crate::sys::netlink::join(netlink, group)
+}
