@@ -8,6 +8,7 @@ use mptcpapi::{Control, ErrorKind, EventSource, Features, PathManager, SocketOpt
 use super::self_test::{self, SelfTest};
 use super::system::{self, Counters};
 use super::{Check, Report};
+use crate::load_bpf::pin;
 use crate::{Failure, units};
 
 /// What the checks look at.
@@ -42,6 +43,7 @@ pub(super) fn all() -> Result<Report, Failure> {
         control(&findings),
         control_app(),
         events(&findings),
+        subflow_options(),
         join_initial(),
         checksum(),
         scheduler(),
@@ -380,6 +382,29 @@ fn events(findings: &Findings) -> Check {
             Check::no(NAME, error.to_string(), hint_or(error, NO_NETLINK))
         }
         _ => Check::limited(NAME, "not tried: there was no MPTCP connection", "see connection"),
+    }
+}
+
+/// That the program answers is not tried: it would walk all TCP sockets of the namespace.
+fn subflow_options() -> Check {
+    const NAME: &str = "subflow_options";
+    const LOAD: &str = "as root of the machine, after each of its starts: `mptcpapi load-bpf`";
+    match pin::found() {
+        Ok(versions) if versions.contains(&pin::VERSION) => Check::ok(
+            NAME,
+            format!("options of single subflows can be read and set (BPF program, version {})", pin::VERSION),
+        ),
+        Ok(versions) => {
+            let other = versions.last().map(|version| {
+                format!("the BPF program is of version {version}, this is made for version {}", pin::VERSION)
+            });
+            let finding = other.unwrap_or_else(|| "the BPF program is not loaded".to_owned());
+            Check::limited(NAME, format!("options of single subflows cannot be set: {finding}"), LOAD)
+        }
+        Err(error) => {
+            let finding = format!("options of single subflows cannot be set: {}: {error}", pin::DIRECTORY);
+            Check::limited(NAME, finding, LOAD)
+        }
     }
 }
 

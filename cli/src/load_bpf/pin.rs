@@ -16,7 +16,7 @@ use super::{program, sys};
 use crate::Failure;
 
 const FILE_SYSTEM: &str = "/sys/fs/bpf";
-const DIRECTORY: &str = "/sys/fs/bpf/mptcpapi";
+pub(crate) const DIRECTORY: &str = "/sys/fs/bpf/mptcpapi";
 /// Before the version.
 const PREFIX: &str = "subflow_option_v";
 /// Of what `bpf/request.h` describes.
@@ -38,21 +38,21 @@ pub(super) struct Removed {
     pub(super) removed: Vec<String>,
 }
 
-/// What is there.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// The versions, of which none needs to be ours.
-    Versions(Vec<u32>),
-    /// No BPF file system, or this user may not look.
-    Hidden,
-}
-
-pub(crate) fn found() -> Found {
-    match names() {
-        Ok(names) => Found::Versions(names.iter().filter_map(|name| version(name)).collect()),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Found::Hidden,
-        Err(_) => Found::Versions(Vec::new()),
+/// The versions that are there and open to this user. An error where the user may not look.
+pub(crate) fn found() -> io::Result<Vec<u32>> {
+    let names = match names() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        names => names?,
+    };
+    let mut versions = Vec::new();
+    for name in names {
+        if let Some(version) = version(&name) {
+            File::open(format!("{DIRECTORY}/{name}"))?;
+            versions.push(version);
+        }
     }
+    versions.sort_unstable();
+    Ok(versions)
 }
 
 fn version(name: &str) -> Option<u32> {
@@ -180,11 +180,11 @@ fn remove(path: &str) -> io::Result<()> {
 }
 
 fn denied(error: &io::Error) -> Failure {
-    let hint = match error.kind() {
-        ErrorKind::PermissionDenied => "run as root: /sys/fs/bpf/mptcpapi is not this user's to change",
-        _ => "",
-    };
-    program::failure(error.raw_os_error().unwrap_or(libc::EIO), hint)
+    if error.kind() == ErrorKind::PermissionDenied {
+        // EACCES means the same here.
+        return program::failure(libc::EPERM, "run as root: /sys/fs/bpf/mptcpapi is not this user's to change");
+    }
+    program::failure(error.raw_os_error().unwrap_or(libc::EIO), "")
 }
 
 #[cfg(test)]
