@@ -22,6 +22,9 @@ type Open struct {
 	Backup bool
 	// Interface is the network interface to bind it to; empty: none. Without a local address, it also gives that.
 	Interface string
+	// Options are those of the new subflow, in force before it carries data, as until then it is a backup; their field
+	// Subflow is not looked at. Where one cannot be set, there is no subflow.
+	Options []SubflowOption
 }
 
 // OpenSubflow opens a subflow and waits until the peer has confirmed it, or it is clear why not. A connection that is too

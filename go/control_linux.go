@@ -32,7 +32,11 @@ func (c *Conn) openSubflow(ctx context.Context, op string, open Open) (Subflow, 
 	defer stop()
 	var id uint32
 	var detail capi.Error
-	if capi.OpenSubflow(fd, &wanted, &id, &detail) < 0 {
+	options, err := optionsOf(op, open.Options)
+	if err != nil {
+		return Subflow{}, err
+	}
+	if capi.OpenSubflow(fd, &wanted, options, &id, &detail) < 0 {
 		return Subflow{}, openError(ctx, &detail)
 	}
 	return opened(fd, op, id)

@@ -128,6 +128,8 @@ type Features struct {
 	PathManagerKnown bool
 	// NetAdmin: this process may control the connections of its network namespace (CAP_NET_ADMIN there).
 	NetAdmin bool
+	// SubflowOptions: the BPF program is loaded that reads and sets options of one subflow (mptcpapi load-bpf).
+	SubflowOptions bool
 	// PathManager is the one that new connections of this network namespace get.
 	PathManager PathManager
 	// Hint is what to do about a refusal to make MPTCP sockets; empty where there is none.
@@ -152,6 +154,7 @@ func Probe() (Features, error) {
 		Detail:           c.Detail != 0,
 		PathManagerKnown: c.PathManagerKnown != 0,
 		NetAdmin:         c.NetAdmin != 0,
+		SubflowOptions:   c.SubflowOptions != 0,
 		PathManager:      PathManager(c.PathManager),
 		Hint:             capi.Text(c.Hint[:]),
 	}, nil

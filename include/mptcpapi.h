@@ -282,8 +282,12 @@ struct mptcpapi_option {
   const void *value;
   /** The length of the value. */
   socklen_t length;
-  /** How it went: 0 or an errno; set by the library. */
+  /** How it went: 0 or an errno; set by the library. Zero where a subflow is opened. */
   int error;
+  /** How it went: MPTCPAPI_ERROR_*; set by the library. */
+  uint32_t kind;
+  /** Zero. */
+  uint32_t reserved;
 };
 
 /** What subflow to open. Everything but size may be zero. */
@@ -382,6 +386,10 @@ struct mptcpapi_features {
   uint32_t path_manager;
   /** What to do about a refusal to make MPTCP sockets; empty where there is none. */
   char hint[128];
+  /** 1: the BPF program is loaded that reads and sets options of one subflow (`mptcpapi load-bpf`). */
+  uint8_t subflow_options;
+  /** Zero. */
+  uint8_t reserved2[3];
 };
 
 #ifdef __cplusplus
@@ -553,8 +561,8 @@ int mptcpapi_subflow_setsockopt(int fd, uint32_t id, int level, int name, const 
 int mptcpapi_subflow_setsockopt_e(int fd, uint32_t id, int level, int name, const void *value, socklen_t length, struct mptcpapi_error *error);
 
 /**
- * Sets several options of several subflows for the price of one (up to 64): each element tells in its field error how it
- * went, 0 or an errno.
+ * Sets several options of several subflows for the price of one (up to 64): each element tells in its fields error and
+ * kind how it went.
  *
  * options: of count elements, options[0].size set by the caller to the size of one.
  *
@@ -570,6 +578,9 @@ int mptcpapi_subflow_setsockopts_e(int fd, struct mptcpapi_option *options, size
  * given a value of their own for this option, by this process, get it again.
  */
 int mptcpapi_setsockopt(int fd, int level, int name, const void *value, socklen_t length);
+
+/** mptcpapi_setsockopt that tells more about a failure, and returns 0 or -errno. */
+int mptcpapi_setsockopt_e(int fd, int level, int name, const void *value, socklen_t length, struct mptcpapi_error *error);
 
 /**
  * Begins to watch a connection, which must be connected or connecting. Its descriptor is remembered by number only: the

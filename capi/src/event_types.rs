@@ -96,8 +96,12 @@ pub struct mptcpapi_option {
     pub value: *const c_void,
     /// The length of the value.
     pub length: socklen_t,
-    /// How it went: 0 or an errno; set by the library.
+    /// How it went: 0 or an errno; set by the library. Zero where a subflow is opened.
     pub error: c_int,
+    /// How it went: MPTCPAPI_ERROR_*; set by the library.
+    pub kind: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// One event of one connection.
@@ -152,10 +156,10 @@ pub struct mptcpapi_path_event {
     pub interface: [c_char; 16],
 }
 
-// The sizes of the first release, which every later one accepts. No struct has padding: all bytes are fields.
+// No struct has padding: all bytes are fields.
 const _: () = {
     assert!(size_of::<mptcpapi_open>() == 288 + size_of::<*const mptcpapi_option>() + size_of::<usize>());
-    assert!(size_of::<mptcpapi_option>() == 24 + size_of::<*const c_void>());
+    assert!(size_of::<mptcpapi_option>() == 32 + size_of::<*const c_void>());
     assert!(size_of::<mptcpapi_event>() == 736);
     assert!(size_of::<mptcpapi_path_event>() == 160);
 };

@@ -40,6 +40,7 @@ pub unsafe extern "C" fn mptcpapi_features_e(features: *mut mptcpapi_features, e
             place.net_admin = found.net_admin.into();
             place.path_manager = path_manager_number(found.path_manager);
             put_text(&mut place.hint, found.hint);
+            place.subflow_options = found.subflow_options.into();
         };
         // SAFETY: one struct of its size is there, by the same promise.
         unsafe { target.write(0, fill) };

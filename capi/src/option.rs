@@ -9,8 +9,8 @@ use mptcpapi::{Error, OptionChange, Result};
 
 use crate::connection::connection;
 use crate::event_types::mptcpapi_option;
-use crate::ffi::{Target, call};
-use crate::types::mptcpapi_error;
+use crate::ffi::{Target, call, kind_number};
+use crate::types::{MPTCPAPI_ERROR_NONE, mptcpapi_error};
 
 /// Reads an option of one subflow, as getsockopt(2) reads one of a TCP socket: shapes, lengths and errors are the same.
 ///
@@ -111,8 +111,8 @@ pub unsafe extern "C" fn mptcpapi_subflow_setsockopt_e(
     unsafe { call(OPERATION, error, body) }
 }
 
-/// Sets several options of several subflows for the price of one (up to 64): each element tells in its field error how it
-/// went, 0 or an errno.
+/// Sets several options of several subflows for the price of one (up to 64): each element tells in its fields error and
+/// kind how it went.
 ///
 /// options: of count elements, options[0].size set by the caller to the size of one.
 ///
@@ -137,12 +137,14 @@ pub unsafe extern "C" fn mptcpapi_subflow_setsockopts_e(
         let wanted = unsafe { options_of(options, count, OPERATION) }?;
         let outcomes = connection(fd, OPERATION)?.set_subflow_options(&changes(&wanted))?;
         for (index, outcome) in outcomes.iter().enumerate() {
-            let errno = outcome.as_ref().err().map_or(0, Error::raw_os_error);
-            // SAFETY: options_of has seen `count` elements of the caller's size; error is part of the first release.
+            let error = outcome.as_ref().err();
+            // SAFETY: options_of has seen `count` elements of the caller's size; both are part of the first release.
             unsafe {
                 let size = options.cast::<u32>().read_unaligned() as usize;
                 let place = options.cast::<u8>().add(index * size).cast::<mptcpapi_option>();
-                (&raw mut (*place).error).write_unaligned(errno);
+                (&raw mut (*place).error).write_unaligned(error.map_or(0, Error::raw_os_error));
+                let kind = error.map_or(MPTCPAPI_ERROR_NONE, |error| kind_number(error.kind()));
+                (&raw mut (*place).kind).write_unaligned(kind);
             }
         }
         let set = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
@@ -162,6 +164,26 @@ pub unsafe extern "C" fn mptcpapi_setsockopt(
     value: *const c_void,
     length: socklen_t,
 ) -> c_int {
+    // SAFETY: the C caller's promise; no error struct is given.
+    let result = unsafe { mptcpapi_setsockopt_e(fd, level, name, value, length, null_mut()) };
+    if result == 0 {
+        return 0;
+    }
+    // SAFETY: errno of this thread.
+    unsafe { *libc::__errno_location() = -result };
+    -1
+}
+
+/// mptcpapi_setsockopt that tells more about a failure, and returns 0 or -errno.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mptcpapi_setsockopt_e(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    length: socklen_t,
+    error: *mut mptcpapi_error,
+) -> c_int {
     const OPERATION: &str = "set_option";
     let body = || {
         // SAFETY: the C caller's promise about `value` and `length`.
@@ -169,14 +191,8 @@ pub unsafe extern "C" fn mptcpapi_setsockopt(
         connection(fd, OPERATION)?.set_option(level, name, &bytes)?;
         Ok(0)
     };
-    // SAFETY: no error struct is given.
-    let result = unsafe { call(OPERATION, null_mut(), body) };
-    if result == 0 {
-        return 0;
-    }
-    // SAFETY: errno of this thread.
-    unsafe { *libc::__errno_location() = -result };
-    -1
+    // SAFETY: the C caller's promise about `error`.
+    unsafe { call(OPERATION, error, body) }
 }
 
 /// An option that was read from the caller's array.

@@ -176,6 +176,10 @@ pub struct mptcpapi_features {
     pub path_manager: u32,
     /// What to do about a refusal to make MPTCP sockets; empty where there is none.
     pub hint: [c_char; 128],
+    /// 1: the BPF program is loaded that reads and sets options of one subflow (`mptcpapi load-bpf`).
+    pub subflow_options: u8,
+    /// Zero.
+    pub reserved2: [u8; 3],
 }
 
 /// The reason of a failure, or of a plain TCP socket, in numbers and words. All strings end with a zero byte.
@@ -200,10 +204,10 @@ pub struct mptcpapi_error {
     pub message: [c_char; 512],
 }
 
-// The sizes of the first release, which every later one accepts. No struct has padding: all bytes are fields.
+// No struct has padding: all bytes are fields.
 const _: () = {
     assert!(size_of::<mptcpapi_subflow>() == 384);
     assert!(size_of::<mptcpapi_info>() == 56);
-    assert!(size_of::<mptcpapi_features>() == 148);
+    assert!(size_of::<mptcpapi_features>() == 152);
     assert!(size_of::<mptcpapi_error>() == 880);
 };

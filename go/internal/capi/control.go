@@ -4,14 +4,20 @@
 
 package capi
 
+// #include <stdlib.h>
 // #include "mptcpapi.h"
 import "C"
 
 import "unsafe"
 
 // OpenSubflow is mptcpapi_subflow_open_e: 0 and the id, or -errno and e. It waits as long as open says.
-func OpenSubflow(fd int, open *Open, id *uint32, e *Error) int {
+func OpenSubflow(fd int, open *Open, options []Option, id *uint32, e *Error) int {
 	open.Size = uint32(unsafe.Sizeof(*open))
+	if len(options) > 0 {
+		array := optionsInC(options)
+		defer C.free(unsafe.Pointer(array))
+		open.options, open.optionCount = unsafe.Pointer(array), uintptr(len(options))
+	}
 	return int(C.mptcpapi_subflow_open_e(C.int(fd), (*C.struct_mptcpapi_open)(unsafe.Pointer(open)),
 		(*C.uint32_t)(unsafe.Pointer(id)), e.c()))
 }

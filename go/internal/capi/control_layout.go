@@ -26,6 +26,10 @@ func controlLayout(open C.struct_mptcpapi_open, event C.struct_mptcpapi_event, p
 	_ = same[unsafe.Sizeof(Open{}.CancelFd)-unsafe.Sizeof(open.cancel_fd)]
 	_ = same[unsafe.Offsetof(Open{}.Interface)-unsafe.Offsetof(open._interface)]
 	_ = same[unsafe.Sizeof(Open{}.Interface)-unsafe.Sizeof(open._interface)]
+	_ = same[unsafe.Offsetof(Open{}.options)-unsafe.Offsetof(open.options)]
+	_ = same[unsafe.Sizeof(Open{}.options)-unsafe.Sizeof(open.options)]
+	_ = same[unsafe.Offsetof(Open{}.optionCount)-unsafe.Offsetof(open.option_count)]
+	_ = same[unsafe.Sizeof(Open{}.optionCount)-unsafe.Sizeof(open.option_count)]
 
 	_ = same[unsafe.Sizeof(Event{})-unsafe.Sizeof(event)]
 	_ = same[unsafe.Offsetof(Event{}.Size)-unsafe.Offsetof(event.size)]

@@ -7,7 +7,27 @@ package capi
 import "syscall"
 
 // OpenSubflow is missing.
-func OpenSubflow(fd int, open *Open, id *uint32, e *Error) int { return missing("open_subflow", e) }
+func OpenSubflow(fd int, open *Open, options []Option, id *uint32, e *Error) int {
+	return missing("open_subflow", e)
+}
+
+// Getsockopt is missing.
+func Getsockopt(fd int, id uint32, level, name int32, value []byte, length *uint32, e *Error) int {
+	return missing("subflow_option", e)
+}
+
+// Setsockopt is missing.
+func Setsockopt(fd int, id uint32, level, name int32, value []byte, e *Error) int {
+	return missing("set_subflow_option", e)
+}
+
+// SetOption is missing.
+func SetOption(fd int, level, name int32, value []byte, e *Error) int {
+	return missing("set_option", e)
+}
+
+// Setsockopts is missing.
+func Setsockopts(fd int, options []Option, e *Error) int { return missing("set_subflow_option", e) }
 
 // CloseSubflow is missing.
 func CloseSubflow(fd int, id uint32, how int, e *Error) int { return missing("close_subflow", e) }

@@ -2,16 +2,30 @@
 
 package capi
 
-// Open is struct mptcpapi_open.
+import "unsafe"
+
+// Open is struct mptcpapi_open. Its options are memory of C, or none: see OpenSubflow.
 type Open struct {
-	Size      uint32
-	TimeoutMs uint32
-	Local     Sockaddr
-	Remote    Sockaddr
-	Backup    uint8
-	_         [3]uint8
-	CancelFd  int32
-	Interface [16]byte
+	Size        uint32
+	TimeoutMs   uint32
+	Local       Sockaddr
+	Remote      Sockaddr
+	Backup      uint8
+	_           [3]uint8
+	CancelFd    int32
+	Interface   [16]byte
+	options     unsafe.Pointer
+	optionCount uintptr
+}
+
+// Option is struct mptcpapi_option, with a value of Go.
+type Option struct {
+	Subflow uint32
+	Level   int32
+	Name    int32
+	Value   []byte
+	Error   int32
+	Kind    uint32
 }
 
 // Event is struct mptcpapi_event.

@@ -119,6 +119,8 @@ func layout(
 	_ = same[unsafe.Sizeof(Features{}.PathManager)-unsafe.Sizeof(features.path_manager)]
 	_ = same[unsafe.Offsetof(Features{}.Hint)-unsafe.Offsetof(features.hint)]
 	_ = same[unsafe.Sizeof(Features{}.Hint)-unsafe.Sizeof(features.hint)]
+	_ = same[unsafe.Offsetof(Features{}.SubflowOptions)-unsafe.Offsetof(features.subflow_options)]
+	_ = same[unsafe.Sizeof(Features{}.SubflowOptions)-unsafe.Sizeof(features.subflow_options)]
 
 	_ = same[unsafe.Sizeof(Error{})-unsafe.Sizeof(err)]
 	_ = same[unsafe.Offsetof(Error{}.Size)-unsafe.Offsetof(err.size)]

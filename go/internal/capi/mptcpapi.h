@@ -268,6 +268,28 @@ struct mptcpapi_subflow {
   char interface[16];
 };
 
+/** One option of one subflow. */
+struct mptcpapi_option {
+  /** sizeof(struct mptcpapi_option), set by the caller; of an array, in element 0. */
+  uint32_t size;
+  /** The subflow. */
+  uint32_t subflow;
+  /** SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP or IPPROTO_IPV6. */
+  int level;
+  /** The number of the option. */
+  int name;
+  /** The value, as setsockopt(2) wants it. */
+  const void *value;
+  /** The length of the value. */
+  socklen_t length;
+  /** How it went: 0 or an errno; set by the library. Zero where a subflow is opened. */
+  int error;
+  /** How it went: MPTCPAPI_ERROR_*; set by the library. */
+  uint32_t kind;
+  /** Zero. */
+  uint32_t reserved;
+};
+
 /** What subflow to open. Everything but size may be zero. */
 struct mptcpapi_open {
   /** sizeof(struct mptcpapi_open), set by the caller. */
@@ -286,6 +308,10 @@ struct mptcpapi_open {
   int cancel_fd;
   /** The network interface to bind it to; empty: none. Without a local address, it also gives that. */
   char interface[16];
+  /** Options of the new subflow, in force before it carries data (their field subflow is ignored); may be NULL. */
+  const struct mptcpapi_option *options;
+  /** How many. */
+  size_t option_count;
 };
 
 /** One event of one connection. */
@@ -360,6 +386,10 @@ struct mptcpapi_features {
   uint32_t path_manager;
   /** What to do about a refusal to make MPTCP sockets; empty where there is none. */
   char hint[128];
+  /** 1: the BPF program is loaded that reads and sets options of one subflow (`mptcpapi load-bpf`). */
+  uint8_t subflow_options;
+  /** Zero. */
+  uint8_t reserved2[3];
 };
 
 #ifdef __cplusplus
@@ -501,6 +531,56 @@ int mptcpapi_withdraw(int fd, uint8_t addr_id);
 
 /** mptcpapi_withdraw that tells more about a failure. */
 int mptcpapi_withdraw_e(int fd, uint8_t addr_id, struct mptcpapi_error *error);
+
+/**
+ * Reads an option of one subflow, as getsockopt(2) reads one of a TCP socket: shapes, lengths and errors are the same.
+ *
+ * length: in, the room at value; out, how much of it was filled.
+ *
+ * Returns 0 or -errno: ENOENT (no such live subflow), ENOPROTOOPT (not an option of one subflow: `mptcpapi doctor
+ * --options` lists those that are), ENOSYS (needs the BPF program, and it is not loaded: `mptcpapi load-bpf`), EOPNOTSUPP,
+ * EXDEV, EFAULT, EINVAL. Needs no privilege. Any thread may call it. TCP_INFO, TCP_CONGESTION, TCP_MAXSEG, IP_TOS,
+ * IPV6_TCLASS, the buffers and the device are read without the program.
+ */
+int mptcpapi_subflow_getsockopt(int fd, uint32_t id, int level, int name, void *value, socklen_t *length);
+
+/** mptcpapi_subflow_getsockopt that tells more about a failure. */
+int mptcpapi_subflow_getsockopt_e(int fd, uint32_t id, int level, int name, void *value, socklen_t *length, struct mptcpapi_error *error);
+
+/**
+ * Sets an option of one subflow and of no other, as setsockopt(2) sets one of a TCP socket. It stays when other subflows
+ * are opened; a later setsockopt(2) of the same option on the whole connection overwrites it, mptcpapi_setsockopt does
+ * not.
+ *
+ * Returns 0 or -errno: as mptcpapi_subflow_getsockopt, and EPERM where the option needs a capability of any TCP socket.
+ * Needs the BPF program that `mptcpapi load-bpf` loads, once, as root; Linux 6.1. Any thread may call it.
+ */
+int mptcpapi_subflow_setsockopt(int fd, uint32_t id, int level, int name, const void *value, socklen_t length);
+
+/** mptcpapi_subflow_setsockopt that tells more about a failure. */
+int mptcpapi_subflow_setsockopt_e(int fd, uint32_t id, int level, int name, const void *value, socklen_t length, struct mptcpapi_error *error);
+
+/**
+ * Sets several options of several subflows for the price of one (up to 64): each element tells in its fields error and
+ * kind how it went.
+ *
+ * options: of count elements, options[0].size set by the caller to the size of one.
+ *
+ * Returns how many were set, or -errno where none could be: as mptcpapi_subflow_setsockopt.
+ */
+int mptcpapi_subflow_setsockopts(int fd, struct mptcpapi_option *options, size_t count);
+
+/** mptcpapi_subflow_setsockopts that tells more about a failure. */
+int mptcpapi_subflow_setsockopts_e(int fd, struct mptcpapi_option *options, size_t count, struct mptcpapi_error *error);
+
+/**
+ * setsockopt(2) on the whole connection, also in how it answers: 0, or -1 with errno. Afterwards the subflows that were
+ * given a value of their own for this option, by this process, get it again.
+ */
+int mptcpapi_setsockopt(int fd, int level, int name, const void *value, socklen_t length);
+
+/** mptcpapi_setsockopt that tells more about a failure, and returns 0 or -errno. */
+int mptcpapi_setsockopt_e(int fd, int level, int name, const void *value, socklen_t length, struct mptcpapi_error *error);
 
 /**
  * Begins to watch a connection, which must be connected or connecting. Its descriptor is remembered by number only: the

@@ -78,6 +78,8 @@ type Features struct {
 	_                [2]uint8
 	PathManager      uint32
 	Hint             [128]byte
+	SubflowOptions   uint8
+	_                [3]uint8
 }
 
 // Error is struct mptcpapi_error.
