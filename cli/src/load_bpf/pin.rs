@@ -153,8 +153,7 @@ fn directory() -> Result<File, Failure> {
 
 /// Opens and locks it; NotFound also where it was taken away while this waited for the lock.
 fn open() -> io::Result<File> {
-    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(DIRECTORY)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(DIRECTORY)?;
     flock(&file, FlockOperation::LockExclusive)?;
     if file.metadata()?.ino() != fs::symlink_metadata(DIRECTORY)?.ino() {
         return Err(ErrorKind::NotFound.into());

@@ -147,7 +147,7 @@ fn count(length: usize) -> u32 {
 }
 
 fn number(fd: BorrowedFd<'_>) -> u32 {
-    fd.as_raw_fd().cast_unsigned()
+    u32::try_from(fd.as_raw_fd()).expect("open descriptors are not negative")
 }
 
 /// # Safety
