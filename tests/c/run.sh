@@ -128,7 +128,7 @@ every_way() {
   fi
 }
 
-for name in arguments control_arguments descriptors concurrency two_subflows switched_off; do
+for name in arguments control_arguments options descriptors concurrency two_subflows switched_off; do
   every_way $name
 done
 lab_options=--peer
