@@ -25,7 +25,7 @@ demo: deps  ## a two-path connection, seen from four languages, and a handover: 
 	$(VENV)/bin/python examples/demo/demo.py
 
 test: deps  ## everything: core, C, Python, Go, command, lab, conformance, examples
-	$(MAKE) test-rust test-stress test-c test-python test-go conformance test-examples test-lab
+	$(MAKE) test-rust test-stress test-c test-python test-go test-bpf conformance test-examples test-lab
 
 CORE_TESTS := $(basename $(notdir $(wildcard core/tests/*.rs)))
 
