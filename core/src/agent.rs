@@ -35,11 +35,11 @@ pub(crate) fn is_there() -> bool {
     Agent.ask(Operation::Hello, &[]).is_ok_and(|answer| answer.0.errno == 0)
 }
 
-/// The link of the BPF program for options of one subflow, for who does not see where it is pinned.
+/// The BPF program for options of one subflow, for who does not see where it is pinned.
 pub(crate) fn option_link() -> io::Result<OwnedFd> {
     let (reply, mut fds) = Agent.ask(Operation::OptionLink, &[])?;
     match (reply.errno, fds.pop()) {
-        (0, Some(link)) => Ok(link),
+        (0, Some(pin)) => Ok(pin),
         (0, None) => Err(io::Error::from_raw_os_error(libc::EPROTO)),
         (errno, _) => Err(io::Error::from_raw_os_error(errno)),
     }

@@ -3,10 +3,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 
 pub use crate::codec::agent::{CommandFor, Operation, REPLY_SIZE, REQUEST_SIZE, Reply, Request, SOCKET};
 use crate::codec::diag;
-use crate::codec::netlink::Outcome;
+use crate::codec::netlink::{Family, Outcome};
 use crate::codec::read_prefix;
 use crate::codec::uapi::{MPTCP_INFO, MptcpInfo, SOL_MPTCP};
 use crate::pm;
@@ -14,6 +15,7 @@ use crate::privilege::acknowledged;
 pub use crate::switch::{Setting, SwitchLock};
 use crate::sys::filter::lock_to_token;
 use crate::sys::netlink::{NetlinkSocket, namespace_of};
+use crate::sys::serving;
 use crate::sys::sockopt::{getsockopt, getsockopt_number};
 pub use crate::sys::unix::{Received, receive, send};
 use zerocopy::IntoBytes;
@@ -60,23 +62,68 @@ fn answer(outcome: Outcome) -> Answer {
     (outcome.errno, outcome.message.unwrap_or_default())
 }
 
+/// The groups of the process at the other end of a Unix socket, its own one not among them.
+pub fn peer_groups(line: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut bytes = vec![0; 4 * 65536];
+    let length = getsockopt(line, libc::SOL_SOCKET, libc::SO_PEERGROUPS, &mut bytes)?;
+    Ok(bytes[..length].chunks_exact(4).map(|group| u32::from_ne_bytes([group[0], group[1], group[2], group[3]])).collect())
+}
+
+/// The network namespace of a socket of somebody else's. Takes no lock of the socket's.
+///
+/// # Errors
+/// EPERM without `CAP_NET_ADMIN` over it.
+pub fn namespace_fd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    serving::namespace_fd(socket)
+}
+
+/// The cookie of the network namespace that a socket belongs to.
+pub fn cookie_of(socket: BorrowedFd<'_>) -> u64 {
+    namespace_of(socket)
+}
+
+/// Divides the process, which has one thread: the number of the child, or None in the child.
+pub fn fork() -> io::Result<Option<u32>> {
+    serving::fork()
+}
+
+/// Sockets of the calling thread's network namespace for [`Commands`] and [`Resets`].
+pub fn open_netlink() -> io::Result<[OwnedFd; 2]> {
+    let open = |protocol| NetlinkSocket::open(protocol).map(NetlinkSocket::into_fd);
+    Ok([open(libc::NETLINK_GENERIC)?, open(libc::NETLINK_SOCK_DIAG)?])
+}
+
+/// A socket with which [`SwitchLock::on`] takes the lock of the calling thread's network namespace, from anywhere.
+pub fn open_lock() -> io::Result<UnixDatagram> {
+    UnixDatagram::unbound()
+}
+
+/// What the kernel calls its path manager: the same in every namespace.
+#[derive(Debug, Clone, Copy)]
+pub struct PathManagerFamily(Family);
+
+impl PathManagerFamily {
+    /// Waits for the kernel's generic netlink, which a stuck command can hold up.
+    pub fn find() -> io::Result<PathManagerFamily> {
+        pm::family(&mut NetlinkSocket::open(libc::NETLINK_GENERIC)?).map(PathManagerFamily)
+    }
+
+    /// The number of the events' group.
+    pub fn events_group(self) -> u32 {
+        self.0.events
+    }
+}
+
 /// A netlink socket for commands, of the namespace in which it was opened.
 #[derive(Debug)]
 pub struct Commands(NetlinkSocket);
 
 impl Commands {
-    /// In the network namespace of the calling thread.
-    pub fn open() -> io::Result<Commands> {
-        let mut socket = NetlinkSocket::open(libc::NETLINK_GENERIC)?;
-        pm::family(&mut socket)?;
-        Ok(Commands(socket))
-    }
-
-    /// One that another process has opened.
-    pub fn from_fd(fd: OwnedFd) -> io::Result<Commands> {
+    /// One that [`open_netlink`] has opened.
+    pub fn from_fd(fd: OwnedFd, family: PathManagerFamily) -> Commands {
         let mut socket = NetlinkSocket::from_fd(fd);
-        pm::family(&mut socket)?;
-        Ok(Commands(socket))
+        socket.family = Some(family.0);
+        Commands(socket)
     }
 
     /// Carries out a command for the connection with this token.
@@ -84,11 +131,6 @@ impl Commands {
         let family = pm::family(&mut self.0)?;
         let sequence = self.0.sequences(1);
         acknowledged(&mut self.0, &command.encode(family, token, sequence), sequence).map(answer)
-    }
-
-    /// The number of the events' group.
-    pub fn events_group(&mut self) -> io::Result<u32> {
-        pm::family(&mut self.0).map(|family| family.events)
     }
 }
 
@@ -103,12 +145,7 @@ impl AsFd for Commands {
 pub struct Resets(NetlinkSocket);
 
 impl Resets {
-    /// In the network namespace of the calling thread.
-    pub fn open() -> io::Result<Resets> {
-        NetlinkSocket::open(libc::NETLINK_SOCK_DIAG).map(Resets)
-    }
-
-    /// One that another process has opened.
+    /// One that [`open_netlink`] has opened.
     pub fn from_fd(fd: OwnedFd) -> Resets {
         Resets(NetlinkSocket::from_fd(fd))
     }
@@ -129,7 +166,7 @@ impl Resets {
     fn is_subflow_of(&mut self, token: u32, operation: &Operation) -> io::Result<bool> {
         let Operation::Reset { local, remote, interface } = operation else { return Ok(false) };
         let mut found = false;
-        crate::detail::ask_on(&[*interface], &mut self.0, *local, *remote, |subflow| {
+        crate::detail::ask_on(&[*interface], &mut self.0, None, *local, *remote, |subflow| {
             found |= subflow.mptcp.is_some_and(|context| context.token == token);
         })?;
         Ok(found)

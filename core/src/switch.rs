@@ -10,7 +10,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
+#[cfg(feature = "agent")]
+use std::os::fd::{BorrowedFd, OwnedFd};
+#[cfg(feature = "agent")]
+use std::os::unix::ffi::OsStrExt;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -125,6 +129,28 @@ impl Setting {
         }
     }
 
+    /// The files behind it, and which words they take: for another process to make it from.
+    #[cfg(feature = "agent")]
+    pub fn parts(&self) -> ([BorrowedFd<'_>; 2], u8) {
+        let shape = match (self.words[0], self.userspace) {
+            ("kernel", "1") => 0,
+            ("kernel", _) => 1,
+            _ => 2,
+        };
+        ([self.written.as_fd(), self.effective.as_fd()], shape)
+    }
+
+    /// What another process has opened.
+    #[cfg(feature = "agent")]
+    pub fn from_parts([written, effective]: [OwnedFd; 2], shape: u8) -> Self {
+        let (words, userspace) = match shape {
+            0 => (["kernel", "userspace"], "1"),
+            1 => (["kernel", "userspace"], "userspace"),
+            _ => (["0", "1"], "1"),
+        };
+        Setting { written: written.into(), words, effective: effective.into(), userspace }
+    }
+
     /// Whether new sockets are the application's now.
     pub fn is_userspace(&self) -> io::Result<bool> {
         let mut bytes = [0; 32];
@@ -166,8 +192,18 @@ impl SwitchLock {
     ///
     /// # Errors
     /// EADDRINUSE where somebody else has it.
-    pub fn try_hold() -> io::Result<SwitchLock> {
+    fn try_hold() -> io::Result<SwitchLock> {
         UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(LOCK_NAME)?).map(SwitchLock)
+    }
+
+    /// In the network namespace that this socket was made in, which has no name yet.
+    ///
+    /// # Errors
+    /// EADDRINUSE where somebody else has it: then the socket is as before.
+    #[cfg(feature = "agent")]
+    pub fn on(socket: &UnixDatagram) -> io::Result<()> {
+        let name = [b"\0", LOCK_NAME].concat();
+        socket2::SockRef::from(socket).bind(&socket2::SockAddr::unix(std::ffi::OsStr::from_bytes(&name))?)
     }
 
     fn hold() -> Result<SwitchLock> {
@@ -187,12 +223,6 @@ impl SwitchLock {
                 Err(error) => return Err(Error::io(OPERATION, &error)),
             }
         }
-    }
-}
-
-impl From<SwitchLock> for OwnedFd {
-    fn from(held: SwitchLock) -> OwnedFd {
-        held.0.into()
     }
 }
 

@@ -39,7 +39,7 @@ pub enum Operation {
     Begin,
     /// The socket is made.
     Done,
-    /// Hand over the BPF link for options of one subflow.
+    /// Hand over the place of the BPF program for options of one subflow (an `O_PATH` descriptor).
     OptionLink,
 }
 

@@ -229,8 +229,8 @@ impl Connection<'_> {
             }
             let left: Vec<Entry> = missing.iter().map(|&place| entries[place]).collect();
             let request = request(self.as_fd().as_raw_fd(), &left);
-            let link = || agent::option_link().ok();
-            let answer = iterator::ask(PIN, link, &request, left.len() * REPLY_SIZE)
+            let pin = || agent::option_link().ok();
+            let answer = iterator::ask(PIN, pin, &request, left.len() * REPLY_SIZE)
                 .map_err(|error| not_loaded(operation, &error))?;
             for reply in replies(&answer) {
                 if let Some(place) = missing.get(reply.index as usize) {

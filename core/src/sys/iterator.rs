@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use super::check;
@@ -19,38 +19,28 @@ pub(crate) fn may_ask(pin: &str) -> bool {
     open(pin).is_ok()
 }
 
-/// What opening a pin does, for a link that somebody handed over. Needs no privilege, also where bpf() otherwise does.
-fn create(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    const BPF_ITER_CREATE: libc::c_int = 33;
-    #[repr(C)]
-    struct Attributes {
-        link: u32,
-        flags: u32,
-    }
-    let attributes = Attributes { link: link.as_raw_fd() as u32, flags: 0 };
-    // SAFETY: pointer and size describe `attributes`, which the kernel only reads.
-    let made = unsafe { libc::syscall(libc::SYS_bpf, BPF_ITER_CREATE, &raw const attributes, size_of::<Attributes>()) };
-    let fd = check(made)? as RawFd;
-    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+/// Opens a pin that somebody else found, and handed over without the right to do more than that.
+fn open_again(pin: BorrowedFd<'_>) -> io::Result<File> {
+    // It makes an iterator of this thread's network namespace, as by the name.
+    OpenOptions::new().read(true).custom_flags(libc::O_CLOEXEC).open(format!("/proc/self/fd/{}", pin.as_raw_fd()))
 }
 
 /// Opens the pin, which makes an iterator over the sockets of the calling thread's network namespace, and reads from it
 /// with the request in the buffer. The walk ends when `size` bytes have been answered, or every socket was seen.
 ///
-/// Where there is no pin, `link` may have the link that is pinned elsewhere.
+/// Where there is no pin to be seen, `elsewhere` may have one.
 ///
 /// # Errors
 /// ENOENT where nothing is pinned there, EACCES where the caller may not use it.
 pub(crate) fn ask(
     pin: &str,
-    link: impl FnOnce() -> Option<OwnedFd>,
+    elsewhere: impl FnOnce() -> Option<OwnedFd>,
     request: &[u8],
     size: usize,
 ) -> io::Result<Vec<u8>> {
     let iterator = match open(pin) {
         Ok(iterator) => iterator,
-        Err(error) => File::from(link().ok_or(error).and_then(|link| create(link.as_fd()))?),
+        Err(error) => elsewhere().ok_or(error).and_then(|pin| open_again(pin.as_fd()))?,
     };
     let mut answer = Vec::with_capacity(size);
     let mut buffer = vec![0; request.len().max(size)];

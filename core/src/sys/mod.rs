@@ -11,6 +11,8 @@ pub(crate) mod fork;
 pub(crate) mod interface;
 pub(crate) mod iterator;
 pub(crate) mod netlink;
+#[cfg(feature = "agent")]
+pub(crate) mod serving;
 pub(crate) mod sockopt;
 pub(crate) mod unix;
 

@@ -61,6 +61,11 @@ impl NetlinkSocket {
         }
     }
 
+    #[cfg(feature = "agent")]
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.socket.into()
+    }
+
     /// A socket in the network namespace of `fd`, which must be that of the calling thread: else EXDEV.
     pub(crate) fn open_for(protocol: i32, fd: BorrowedFd<'_>) -> io::Result<Self> {
         let socket = NetlinkSocket::open(protocol)?;

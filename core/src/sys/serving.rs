@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! System calls that only the agent makes, and that no library has in a safe form.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use super::check;
+
+const SIOCGSKNS: libc::c_ulong = 0x894c;
+
+/// The network namespace of a socket. Takes no lock of the socket's. Needs `CAP_NET_ADMIN` over that namespace.
+pub(crate) fn namespace_fd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: this request takes no argument.
+    let fd = check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS as _) }.into())? as RawFd;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A second process: its number, or None in itself.
+///
+/// # Errors
+/// WouldBlock in a process with several threads: of those the child would have none, but their locks.
+pub(crate) fn fork() -> io::Result<Option<u32>> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("a process with several threads cannot be divided"));
+    }
+    // SAFETY: there is no other thread, so the child finds no lock taken and no data half changed.
+    let child = check(unsafe { libc::fork() }.into())?;
+    Ok(u32::try_from(child).ok().filter(|&child| child != 0))
+}
