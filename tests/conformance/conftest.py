@@ -41,6 +41,17 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
         yield made
 
 
+@pytest.fixture
+def bpf(lab: Lab) -> None:
+    """The program for options of one subflow is loaded, in this lab only."""
+    try:
+        lab.load_bpf()
+    except LabError as error:
+        if os.environ.get("MPTCPAPI_EXPECT_ALL") == "1":
+            raise
+        pytest.skip(f"NO BPF: {error}")
+
+
 class Server:
     """The other end: plain sockets of the test itself, on the lab's server."""
 

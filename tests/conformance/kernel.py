@@ -53,6 +53,32 @@ def ss_subflows(host: Host, port: int, direction: str = "dport") -> dict[str, di
     return found
 
 
+OPTIONS = {
+    "mark": r"\bfwmark:(0x[0-9a-f]+)",
+    "tos": r"\btos:(0x[0-9a-f]+)",
+    "tclass": r"\btclass:(0x[0-9a-f]+)",
+    "receive_buffer": r"\bskmem:\(r\d+,rb(\d+)",
+    "send_buffer": r"\bskmem:\(r\d+,rb\d+,t\d+,tb(\d+)",
+    "mss": FIELDS["mss"],
+    # bits per second: now, and at most where there is a limit
+    "max_pacing_rate": r"\bpacing_rate \d+bps/(\d+)bps",
+}
+
+
+def ss_options(host: Host, port: int) -> list[dict[str, Any]]:
+    """The options of the subflows towards a port that `ss -tinem --tos` prints, by the client's address; 0: not shown."""
+    text = host.run([shutil.which("ss") or "ss", "-tinemOH", "--tos", "dport", "=", f":{port}"])
+    found = {}
+    for line in text.splitlines():
+        fields: dict[str, Any] = {}
+        for name, pattern in OPTIONS.items():
+            match = re.search(pattern, line)
+            fields[name] = int(match[1], 0) if match else 0
+        fields["congestion"] = next(word for word in line.split() if word in ("reno", "cubic", "bbr"))
+        found[line.split()[3]] = fields
+    return [found[local] for local in sorted(found)]
+
+
 def ss_token(host: Host, port: int) -> int:
     """The token of the connection towards a port, as `ss -M` prints it."""
     text = host.run([shutil.which("ss") or "ss", "-MinOH", "dport", "=", f":{port}"])

@@ -216,6 +216,7 @@ def test_version_and_features(command: Command, lab: Lab) -> None:
         "detail": True,
         "path_manager_known": True,
         "net_admin": True,
+        "subflow_options": False,
         "path_manager": "kernel",
         "hint": False,
     }

@@ -38,7 +38,11 @@ NO_USER_NAMESPACES = (
 # the kernel reaps orphans by itself, as the first process of a PID namespace has to.
 HOLD = 'echo $$ && trap "" CHLD && exec cat >/dev/null'
 # Tools look for their process numbers in /proc, so it has to show the new PID namespace.
-HOLD_FIRST = "mount --make-rprivate / && mount -t proc proc /proc && " + HOLD
+# BPF programs that the machine has loaded are not seen, where there can be any.
+HOLD_FIRST = (
+    "mount --make-rprivate / && mount -t proc proc /proc && "
+    "{ [ ! -d /sys/fs/bpf ] || mount -t tmpfs -o mode=755 none /sys/fs/bpf; } && "
+) + HOLD
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _Result = TypeVar("_Result")

@@ -13,6 +13,10 @@ struct command {
 /* Runs the command that words[0] names; 0 where the table has none. */
 int run_one(const struct command *commands, size_t count, char **words);
 int run_control(char **words);
+int run_option(char **words);
+/* LEVEL,NAME,VALUE into an option, whose value stays here until the next command; 0 where it is none. */
+int parse_option(char *word, struct mptcpapi_option *option);
+void begin_options(void);
 
 int *slot(const char *word);
 socklen_t address_of(const char *host, const char *port, struct sockaddr_storage *address);

@@ -47,14 +47,18 @@ static int parse_address(const char *text, struct sockaddr_storage *address) {
 static void command_connectapp(char **words) { connect_with(words, MPTCPAPI_CONTROL_APP); }
 
 /* One NAME=VALUE of `open`; 0 where it is unknown. */
-static int set_open(struct mptcpapi_open *open, const char *word) {
-  const char *value = strchr(word, '=');
+static int set_open(struct mptcpapi_open *open, struct mptcpapi_option *options, char *word) {
+  char *value = strchr(word, '=');
   if (!value++)
     return 0;
   if (!strncmp(word, "local=", 6))
     return parse_address(value, &open->local);
   if (!strncmp(word, "remote=", 7))
     return parse_address(value, &open->remote);
+  if (!strncmp(word, "option=", 7)) {
+    open->options = options;
+    return parse_option(value, &options[open->option_count++]);
+  }
   if (!strncmp(word, "timeout=", 8))
     open->timeout_ms = (uint32_t)(strtod(value, NULL) * 1000);
   else if (!strncmp(word, "backup=", 7))
@@ -91,9 +95,11 @@ static void answer_subflow(int fd, uint32_t id) {
 static void command_open(char **words) {
   struct mptcpapi_open open = {.size = sizeof open};
   struct mptcpapi_error error = {.size = sizeof error};
+  struct mptcpapi_option options[8] = {{.size = sizeof *options}};
   uint32_t id = 0;
+  begin_options();
   for (char **word = words + 2; *word; word++) {
-    if (!set_open(&open, *word)) {
+    if (!set_open(&open, options, *word)) {
       answer_usage(*word);
       return;
     }

@@ -105,6 +105,7 @@ static void command_features(char **words) {
          found.socket_errno, json_bool(found.info), json_bool(found.full_info));
   printf("\"detail\": %s, \"path_manager_known\": %s, \"net_admin\": %s, ", json_bool(found.detail),
          json_bool(found.path_manager_known), json_bool(found.net_admin));
+  printf("\"subflow_options\": %s, ", json_bool(found.subflow_options));
   printf("\"path_manager\": \"%s\", \"hint\": %s}}\n", mptcpapi_path_manager_name(found.path_manager),
          json_bool(found.hint[0]));
 }
@@ -399,7 +400,8 @@ static void run(char *line) {
   int count = 0;
   for (char *word = strtok(line, " \t\r\n"); word && count < WORDS; word = strtok(NULL, " \t\r\n"))
     words[count++] = word;
-  if (count == 0 || (!run_one(commands, sizeof commands / sizeof *commands, words) && !run_control(words)))
+  if (count == 0 || (!run_one(commands, sizeof commands / sizeof *commands, words) && !run_control(words) &&
+                     !run_option(words)))
     answer_usage(count > 0 ? words[0] : "");
 }
 

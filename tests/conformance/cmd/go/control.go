@@ -83,6 +83,10 @@ func open(words []string) (interface{}, error) {
 			timed, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
 			ctx, err = timed, failure
+		case "option":
+			var option mptcpapi.SubflowOption
+			option, err = optionOf("0," + value)
+			wanted.Options = append(wanted.Options, option)
 		default:
 			err = errUsage
 		}

@@ -89,8 +89,32 @@ def listing(slot: str, detail: bool) -> list[dict[str, Any]]:
     return [texts(subflow) for subflow in connection(slot).subflows(detail=detail)]
 
 
+def value(word: str) -> int | bytes | str:
+    """VALUE of the contract."""
+    kind, _, text = word.partition(":")
+    makers: dict[str, Callable[[str], int | bytes | str]] = {"int": int, "bytes": bytes.fromhex, "str": str}
+    return makers[kind](text)
+
+
+def get_option(slot: str, subflow: str, level: str, name: str, length: str) -> int | str:
+    option = int(subflow), int(level), int(name)
+    if length == "int":
+        return connection(slot).getsockopt(*option)
+    return connection(slot).getsockopt(*option, int(length)).hex()
+
+
+def set_options(slot: str, *words: str) -> list[dict[str, Any] | None]:
+    parts = [word.split(",", 3) for word in words]
+    wanted = [(int(subflow), int(level), int(name), value(text)) for subflow, level, name, text in parts]
+    outcomes = connection(slot).setsockopts(wanted)
+    shown = ("kind", "errno", "subflow")
+    return [{name: failure(each, "setopts")[name] for name in shown} if each else None for each in outcomes]
+
+
 def open_subflow(slot: str, *words: str) -> dict[str, Any]:
-    options: dict[str, Any] = dict(word.split("=", 1) for word in words)
+    parts = [word.removeprefix("option=").split(",", 2) for word in words if word.startswith("option=")]
+    options: dict[str, Any] = dict(word.split("=", 1) for word in words if not word.startswith("option="))
+    options["options"] = [(int(level), int(name), value(text)) for level, name, text in parts]
     if "backup" in options:
         options["backup"] = options["backup"] == "1"
     if "timeout" in options:
@@ -152,7 +176,23 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "event": event,
     "pathwatch": path_watch,
     "pathevent": path_event,
+    "getopt": get_option,
+    "setopt": lambda slot, subflow, level, name, text: connection(slot).setsockopt(
+        int(subflow), int(level), int(name), value(text)
+    ),
+    "setopts": set_options,
+    "setconn": lambda slot, level, name, text: connection(slot).set_option(int(level), int(name), value(text)),
 }
+
+
+def failure(error: OSError, name: str) -> dict[str, Any]:
+    return {
+        "kind": type(error).__name__ if isinstance(error, mptcpapi.MptcpError) else "Os",
+        "errno": error.errno,
+        "subflow": getattr(error, "subflow", None),
+        "operation": getattr(error, "operation", name),
+        "hint": bool(getattr(error, "hint", "")),
+    }
 
 
 def answer(line: str) -> dict[str, Any]:
@@ -162,16 +202,7 @@ def answer(line: str) -> dict[str, Any]:
     try:
         return {"ok": COMMANDS[name](*words)}
     except OSError as error:
-        kind = type(error).__name__ if isinstance(error, mptcpapi.MptcpError) else "Os"
-        return {
-            "error": {
-                "kind": kind,
-                "errno": error.errno,
-                "subflow": getattr(error, "subflow", None),
-                "operation": getattr(error, "operation", name),
-                "hint": bool(getattr(error, "hint", "")),
-            }
-        }
+        return {"error": failure(error, name)}
 
 
 def main() -> None:

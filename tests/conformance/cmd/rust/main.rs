@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use mptcpapi::socket2::{Domain, SockRef, Socket, Type};
 use mptcpapi::{
-    Connection, Control, Error, Event, Features, Monitor, OpenSubflow, PathEvent, PathWatch, PathWatchOptions,
-    SocketOptions, Subflow, borrow_fd,
+    Connection, Control, Error, Event, Features, Monitor, OpenSubflow, OptionChange, PathEvent, PathWatch,
+    PathWatchOptions, SocketOptions, Subflow, borrow_fd,
 };
 use serde_json::{Value, json};
 
@@ -137,6 +137,7 @@ fn features() -> Answer {
         "detail": found.detail,
         "path_manager_known": found.path_manager_known,
         "net_admin": found.net_admin,
+        "subflow_options": found.subflow_options,
         "path_manager": found.path_manager.name(),
         "hint": !found.hint.is_empty(),
     }))
@@ -280,8 +281,61 @@ fn answer(slots: &mut Slots, words: &[&str]) -> Answer {
             let watch = slots.2.get(&slot()?).ok_or_else(|| Failure::Usage(words.join(" ")))?;
             Ok(watch.next(timeout)?.map_or(Value::Null, |told| path_event(&told)))
         }
+        "getopt" => get_option(&Connection::new(&slots.fd(slot()?)?)?, words),
+        "setopt" => {
+            let value = option_value(words.get(5).copied().unwrap_or_default())?;
+            let connection = slots.fd(slot()?)?;
+            let connection = Connection::new(&connection)?;
+            done(connection.set_subflow_option(number(words, 2)?, number(words, 3)?, number(words, 4)?, &value))
+        }
+        "setopts" => set_options(&Connection::new(&slots.fd(slot()?)?)?, &words[2..]),
+        "setconn" => {
+            let value = option_value(words.get(4).copied().unwrap_or_default())?;
+            let connection = slots.fd(slot()?)?;
+            done(Connection::new(&connection)?.set_option(number(words, 2)?, number(words, 3)?, &value))
+        }
         other => Err(Failure::Usage(other.into())),
     }
+}
+
+/// VALUE of the contract.
+fn option_value(word: &str) -> Result<Vec<u8>, Failure> {
+    let usage = || Failure::Usage(word.into());
+    let (kind, text) = word.split_once(':').ok_or_else(usage)?;
+    match kind {
+        "int" => Ok(text.parse::<i32>().map_err(|_| usage())?.to_ne_bytes().to_vec()),
+        "str" => Ok(text.into()),
+        "bytes" => (0..text.len() / 2)
+            .map(|index| u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| usage()))
+            .collect(),
+        _ => Err(usage()),
+    }
+}
+
+fn get_option(connection: &Connection<'_>, words: &[&str]) -> Answer {
+    let as_int = words.get(5) == Some(&"int");
+    let mut value = vec![0; if as_int { 4 } else { number(words, 5)? }];
+    let length = connection.subflow_option(number(words, 2)?, number(words, 3)?, number(words, 4)?, &mut value)?;
+    match value.first_chunk() {
+        Some(bytes) if as_int => Ok(json!(i32::from_ne_bytes(*bytes))),
+        _ => Ok(value[..length].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()),
+    }
+}
+
+fn set_options(connection: &Connection<'_>, words: &[&str]) -> Answer {
+    let split = |word: &&str| -> Result<(u32, i32, i32, Vec<u8>), Failure> {
+        let parts: Vec<&str> = word.splitn(4, ',').collect();
+        let text = parts.get(3).ok_or_else(|| Failure::Usage((*word).into()))?;
+        Ok((number(&parts, 0)?, number(&parts, 1)?, number(&parts, 2)?, option_value(text)?))
+    };
+    let wanted = words.iter().map(split).collect::<Result<Vec<_>, _>>()?;
+    let mut changes = Vec::new();
+    for (subflow, level, name, value) in &wanted {
+        changes.push(OptionChange { subflow: *subflow, level: *level, name: *name, value });
+    }
+    let show = |error: Error| json!({ "kind": error.kind().name(), "errno": error.raw_os_error(), "subflow": error.subflow() });
+    let outcomes = connection.set_subflow_options(&changes)?;
+    Ok(outcomes.into_iter().map(|outcome| outcome.map_or_else(show, |()| Value::Null)).collect())
 }
 
 fn path_event(event: &PathEvent) -> Value {
@@ -330,6 +384,11 @@ fn open(connection: &Connection<'_>, words: &[&str]) -> Answer {
             "remote" => wanted.remote(socket_address(value)?),
             "backup" => wanted.backup(value == "1"),
             "interface" => wanted.interface(value),
+            "option" => {
+                let parts: Vec<&str> = value.splitn(3, ',').collect();
+                let bytes = option_value(parts.get(2).ok_or_else(usage)?)?;
+                wanted.option(number(&parts, 0)?, number(&parts, 1)?, &bytes)
+            }
             "timeout" => wanted.timeout(Duration::from_secs_f64(value.parse().map_err(|_| usage())?)),
             _ => return Err(usage()),
         };
