@@ -42,7 +42,7 @@ test-stress:  ## soak, storms, races, kills; MPTCPAPI_SOAK=1 for the long form
 	        echo "*** $$name failed, attempt $$attempt of 3"; done; exit 1; done
 
 conformance: conformance-c conformance-go wheel  ## the same questions to four languages
-	$(CARGO) build $(CARGO_FLAGS) -q -p mptcpapi-conformance
+	$(CARGO) build $(CARGO_FLAGS) -q -p mptcpapi-conformance -p mptcpapi-cli
 	cd tests/conformance && MPTCPAPI_PYTHON=$(abspath $(VENV))/bin/python $(abspath $(VENV))/bin/pytest -q
 
 test-lab: $(VENV_TOOLS)  ## the virtual network itself
