@@ -124,7 +124,8 @@ func (c *Conn) SetOptions(options []SubflowOption) []error {
 		if err != nil {
 			errs[i] = err
 		} else if errno := wanted[i].Error; errno != 0 {
-			errs[i] = &OpError{Op: opSet, Subflow: wanted[i].Subflow, Errno: syscall.Errno(errno), Kind: ErrorKind(wanted[i].Kind)}
+			kind := ErrorKind(wanted[i].Kind)
+			errs[i] = &OpError{Op: opSet, Subflow: wanted[i].Subflow, Errno: syscall.Errno(errno), Kind: kind}
 		}
 	}
 	return errs

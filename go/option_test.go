@@ -55,7 +55,8 @@ func congestionOf(t testing.TB, view *mptcpapi.Conn) (names []string) {
 func TestOptionsThatNeedNoBpf(t *testing.T) {
 	_, view := allPaths(t)
 	for _, size := range []int{16, 1024, math.MaxInt32} {
-		if name, err := view.GetsockoptBytes(1, tcp, congestion, size); err != nil || string(name) != "reno"+strings.Repeat("\x00", 12) {
+		name, err := view.GetsockoptBytes(1, tcp, congestion, size)
+		if err != nil || string(name) != "reno"+strings.Repeat("\x00", 12) {
 			t.Errorf("%q, %v", name, err)
 		}
 	}
@@ -222,7 +223,8 @@ func TestOptionsFromManyGoroutines(t *testing.T) {
 			go func(id uint32) {
 				defer all.Done()
 				for value := 1; value <= 20; value++ {
-					set := view.SetOptions([]mptcpapi.SubflowOption{{Subflow: id, Level: tcp, Name: userTimeout, Value: mptcpapi.IntValue(value)}})
+					option := mptcpapi.SubflowOption{Subflow: id, Level: tcp, Name: userTimeout, Value: mptcpapi.IntValue(value)}
+					set := view.SetOptions([]mptcpapi.SubflowOption{option})
 					if got, err := view.GetsockoptInt(id, tcp, userTimeout); set[0] != nil || err != nil || got != value {
 						t.Error(id, value, got, set, err)
 					}

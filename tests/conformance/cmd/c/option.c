@@ -76,8 +76,8 @@ static void command_getopt(char **words) {
   }
   as_int = !strcmp(words[5], "int");
   length = as_int ? sizeof integer : (socklen_t)number(words[5]);
-  if (mptcpapi_subflow_getsockopt_e(*slot(words[1]), id_of(words[2]), number(words[3]), number(words[4]), value, &length,
-                                    &error) < 0) {
+  if (mptcpapi_subflow_getsockopt_e(*slot(words[1]), id_of(words[2]), number(words[3]), number(words[4]), value,
+                                    &length, &error) < 0) {
     answer_failure(&error);
     return;
   }
@@ -140,7 +140,8 @@ static void command_setconn(char **words) {
   if (!has(words, 4) || !parse_value(words[4], &option))
     answer_usage("setconn");
   else
-    answer(mptcpapi_setsockopt_e(*slot(words[1]), number(words[2]), number(words[3]), option.value, option.length, &error),
+    answer(mptcpapi_setsockopt_e(*slot(words[1]), number(words[2]), number(words[3]), option.value, option.length,
+                                 &error),
            &error);
 }
 
