@@ -12,6 +12,7 @@ use crate::codec::netlink::{self as codec, Outcome};
 use crate::codec::uapi::{DiagRequest, SOCK_DIAG_BY_FAMILY, SubflowFlags};
 use crate::name::Name;
 use crate::subflow::Subflow;
+use crate::sys::fd::inode;
 use crate::sys::interface;
 use crate::sys::netlink::{BATCH, NetlinkSocket, lend};
 
@@ -23,31 +24,45 @@ pub(crate) fn add_detail(fd: BorrowedFd<'_>, subflows: &mut Vec<Subflow>) -> io:
     }
     let mut socket = lend(libc::NETLINK_SOCK_DIAG, fd)?;
     let mut missing = Vec::new();
+    let (mut told, mut untold) = (false, Vec::new());
     for (chunk, start) in subflows.chunks_mut(BATCH).zip((0..).step_by(BATCH)) {
         let mut found = [false; BATCH];
         let requests = exact_requests(&mut socket, chunk.iter().map(|subflow| (subflow.local, subflow.remote, 0)));
-        ask(&mut socket, requests, |index, answer| {
+        ask(&mut socket, Some(fd), requests, |index, answer| {
             chunk[index].set_detail(answer, interface::name(answer.interface));
             found[index] = true;
+            told |= answer.is_subflow;
+            if !answer.is_subflow {
+                untold.push(chunk[index].id);
+            }
         })?;
         missing.extend((start..start + chunk.len()).filter(|&index| !found[index - start]));
     }
     if !missing.is_empty() {
-        find_bound(&mut socket, subflows, &missing)?;
+        find_bound(fd, &mut socket, subflows, &missing)?;
+    }
+    if told {
+        // It would be told of these too: they are about to die.
+        subflows.retain(|subflow| !untold.contains(&subflow.id));
     }
     socket.done();
     Ok(())
 }
 
 /// Subflows that are bound to a device are found only by its number, which no listing tells: every device is tried.
-fn find_bound(socket: &mut NetlinkSocket, subflows: &mut Vec<Subflow>, missing: &[usize]) -> io::Result<()> {
+fn find_bound(
+    fd: BorrowedFd<'_>,
+    socket: &mut NetlinkSocket,
+    subflows: &mut Vec<Subflow>,
+    missing: &[usize],
+) -> io::Result<()> {
     let interfaces = interface::all()?;
     let mut dead = Vec::new();
     for &index in missing {
         let subflow = &mut subflows[index];
         let (local, remote) = (subflow.local, subflow.remote);
         let mut found = false;
-        ask_on(&interfaces, socket, local, remote, |answer| {
+        ask_on(&interfaces, socket, Some(fd), local, remote, |answer| {
             subflow.set_detail(answer, interface::name(answer.interface));
             found = true;
         })?;
@@ -59,17 +74,18 @@ fn find_bound(socket: &mut NetlinkSocket, subflows: &mut Vec<Subflow>, missing: 
     Ok(())
 }
 
-/// Asks for a pair on each of these devices.
+/// Asks for a pair on each of these devices; see `ask`.
 pub(crate) fn ask_on(
     interfaces: &[u32],
     socket: &mut NetlinkSocket,
+    fd: Option<BorrowedFd<'_>>,
     local: SocketAddr,
     remote: SocketAddr,
     mut answer: impl FnMut(&DiagSocket<'_>),
 ) -> io::Result<()> {
     for some in interfaces.chunks(BATCH) {
         let requests = exact_requests(socket, some.iter().map(|&device| (local, remote, device)));
-        ask(socket, requests, |_, found| answer(found))?;
+        ask(socket, fd, requests, |_, found| answer(found))?;
     }
     Ok(())
 }
@@ -90,10 +106,12 @@ fn exact_requests(
     requests
 }
 
-/// Asks all questions in one send; `answer` is called with the place of each that has one.
+/// Asks all questions in one send; `answer` is called with the place of each that has one. Before 6.15 the kernel tells
+/// only the privileged which sockets are subflows; those of the connection at `fd` are known by its inode too.
 #[inline]
 fn ask(
     socket: &mut NetlinkSocket,
+    fd: Option<BorrowedFd<'_>>,
     requests: Vec<DiagRequest>,
     mut answer: impl FnMut(usize, &DiagSocket<'_>),
 ) -> io::Result<()> {
@@ -113,7 +131,9 @@ fn ask(
                     None if message.kind == SOCK_DIAG_BY_FAMILY => {
                         // Where the subflow is gone, the kernel may answer with the listening socket of its port, or
                         // with what is left of it in TIME_WAIT, which is no subflow any more.
-                        let same = |found: &DiagSocket<'_>| found.is_subflow && found.is_asked_for_by(request);
+                        let same = |found: &DiagSocket<'_>| {
+                            found.is_asked_for_by(request) && (found.is_subflow || is_of(found, fd))
+                        };
                         if let Some(found) = diag::parse(message.payload).filter(same) {
                             answer(index, &found);
                         }
@@ -127,15 +147,21 @@ fn ask(
     Ok(())
 }
 
+/// Whether a live socket belongs to the connection at `fd`.
+fn is_of(found: &DiagSocket<'_>, fd: Option<BorrowedFd<'_>>) -> bool {
+    found.state.is_live() && found.inode != 0 && fd.and_then(|fd| inode(fd).ok()) == Some(found.inode.into())
+}
+
 /// Who began the connection, from the flags of its initial subflow; None where the kernel does not show it.
 pub(crate) fn server_side(fd: BorrowedFd<'_>, initial: &Subflow) -> Option<bool> {
     let mut socket = lend(libc::NETLINK_SOCK_DIAG, fd).ok()?;
     let mut answered = None;
-    ask_on(&[0], &mut socket, initial.local, initial.remote, |answer| answered = Some(answer.mptcp)).ok()?;
+    ask_on(&[0], &mut socket, Some(fd), initial.local, initial.remote, |answer| answered = Some(answer.mptcp)).ok()?;
     if answered.is_none() {
         // Gone, or bound to a device.
         let interfaces = interface::all().ok()?;
-        ask_on(&interfaces, &mut socket, initial.local, initial.remote, |answer| answered = Some(answer.mptcp)).ok()?;
+        ask_on(&interfaces, &mut socket, Some(fd), initial.local, initial.remote, |answer| answered = Some(answer.mptcp))
+            .ok()?;
     }
     socket.done();
     let context = answered?;
@@ -187,7 +213,7 @@ pub(crate) fn options(fd: BorrowedFd<'_>, subflow: &Subflow) -> io::Result<Optio
                 diag::options_request(&subflow.local, &subflow.remote, device, first.wrapping_add(place))
             };
             let requests = some.iter().copied().zip(0..).map(of_device).collect();
-            ask(&mut socket, requests, |_, answer| found = Some(DiagOptions::of(answer)))?;
+            ask(&mut socket, Some(fd), requests, |_, answer| found = Some(DiagOptions::of(answer)))?;
         }
         if found.is_some() {
             break;

@@ -63,16 +63,24 @@ fn list() -> io::Result<Vec<NamespaceConnection>> {
     }
     let by_token: HashMap<u32, usize> = positions(&connections, |connection| connection.token);
     let by_inode: HashMap<u32, usize> = positions(&connections, |connection| connection.inode);
+    let (mut told, mut untold) = (false, Vec::new());
     for family in [libc::AF_INET, libc::AF_INET6] {
         dump(&mut socket, family as u8, false, |found| {
-            if !found.is_subflow || !found.state.is_live() {
+            if !found.state.is_live() {
                 return;
             }
+            told |= found.is_subflow;
             let by_token = found.mptcp.and_then(|context| by_token.get(&context.token));
-            if let Some(&position) = by_token.or_else(|| by_inode.get(&found.inode)) {
-                connections[position].subflows.push(subflow(&found));
+            match by_token.or_else(|| by_inode.get(&found.inode)) {
+                Some(&position) if found.is_subflow => connections[position].subflows.push(subflow(&found)),
+                Some(&position) => untold.push((position, subflow(&found))),
+                None => {}
             }
         })?;
+    }
+    if !told {
+        // Before 6.15 only the privileged are told which sockets are subflows, but everybody whose they are.
+        untold.into_iter().for_each(|(position, subflow)| connections[position].subflows.push(subflow));
     }
     Ok(connections)
 }

@@ -13,7 +13,7 @@ use crate::info::Info;
 use crate::subflow::{INITIAL_ID, Subflow};
 use crate::sys::fork::hold_off_forks;
 use crate::sys::netlink::lock;
-use crate::sys::sockopt::{cookie, subflow_data};
+use crate::sys::sockopt::{identity, subflow_data};
 use crate::table::{BySocket, Ids, Sums};
 
 /// How often two listings are tried to agree before the last one is taken as it is.
@@ -63,7 +63,7 @@ static REMEMBERED: LazyLock<Mutex<BySocket<Remembered>>> = LazyLock::new(|| Mute
 fn assign_ids(fd: BorrowedFd<'_>, subflows: &mut [Subflow]) {
     let present: Vec<_> = subflows.iter().map(|subflow| (subflow.local, subflow.remote)).collect();
     let _no_fork = hold_off_forks();
-    let ids = lock(&REMEMBERED).get(cookie(fd)).ids.assign(first_addresses(fd), &present);
+    let ids = lock(&REMEMBERED).get(identity(fd)).ids.assign(first_addresses(fd), &present);
     for (subflow, id) in subflows.iter_mut().zip(ids) {
         subflow.id = id;
         subflow.initial = id == INITIAL_ID;
@@ -73,7 +73,7 @@ fn assign_ids(fd: BorrowedFd<'_>, subflows: &mut [Subflow]) {
 /// The byte counters of a connection on a kernel that keeps none: sums over its subflows, the closed ones as last seen.
 pub(crate) fn add_up(fd: BorrowedFd<'_>, info: &mut Info, subflows: &[Subflow]) {
     let _no_fork = hold_off_forks();
-    let sums = lock(&REMEMBERED).get(cookie(fd)).sums.update(subflows);
+    let sums = lock(&REMEMBERED).get(identity(fd)).sums.update(subflows);
     info.bytes_sent = sums.bytes_sent;
     info.bytes_received = sums.bytes_received;
     info.bytes_acked = sums.bytes_acked;

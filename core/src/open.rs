@@ -24,7 +24,7 @@ use crate::sys::file_lock::FileLock;
 use crate::sys::fork::{HeldOff, hold_off_forks};
 use crate::sys::interface;
 use crate::sys::netlink::{BATCH, Lent, lock, wait_readable};
-use crate::sys::sockopt::cookie;
+use crate::sys::sockopt::identity;
 use crate::table::{AddressIds, BySocket, OwnOptions};
 
 const OPERATION: &str = "open_subflow";
@@ -158,13 +158,13 @@ const SOCKETS: usize = 16_384;
 
 /// By socket, since a program may hold several views of one connection.
 pub(crate) fn with_opened<R>(fd: BorrowedFd<'_>, use_it: impl FnOnce(&mut Opened) -> R) -> R {
-    with_opened_by(cookie(fd), use_it)
+    with_opened_by(identity(fd), use_it)
 }
 
-fn with_opened_by<R>(cookie: u64, use_it: impl FnOnce(&mut Opened) -> R) -> R {
+fn with_opened_by<R>(socket: u128, use_it: impl FnOnce(&mut Opened) -> R) -> R {
     static OPENED: LazyLock<Mutex<BySocket<Opened>>> = LazyLock::new(|| Mutex::new(BySocket::new(SOCKETS)));
     let _no_fork = hold_off_forks();
-    use_it(lock(&OPENED).get(cookie))
+    use_it(lock(&OPENED).get(socket))
 }
 
 /// The right to ask for a subflow of a connection, and to look which one comes of it: the kernel's answer does not say.
@@ -180,10 +180,10 @@ impl<'a> Turn<'a> {
     /// A turn takes some 50 us. Who does not end his in time was stopped in it, and is not waited for.
     const AT_MOST: Duration = Duration::from_millis(50);
 
-    fn take(fd: BorrowedFd<'a>, cookie: u64) -> Self {
+    fn take(fd: BorrowedFd<'a>, socket: u128) -> Self {
         static THREADS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
         let no_fork = hold_off_forks();
-        let thread = lock(&THREADS[cookie as usize % THREADS.len()]);
+        let thread = lock(&THREADS[socket as usize % THREADS.len()]);
         let end = Instant::now() + Turn::AT_MOST;
         let process = loop {
             match FileLock::try_take(fd) {
@@ -210,7 +210,7 @@ struct Own {
 /// One open on its way.
 struct Attempt<'a> {
     connection: &'a Connection<'a>,
-    cookie: u64,
+    socket: u128,
     /// The connection as it was before the first request.
     before: Snapshot,
     local: SocketAddr,
@@ -235,8 +235,8 @@ enum Progress {
 }
 
 pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Result<Subflow> {
-    let cookie = cookie(connection.as_fd());
-    let turn = Turn::take(connection.as_fd(), cookie);
+    let socket = identity(connection.as_fd());
+    let turn = Turn::take(connection.as_fd(), socket);
     let before = connection.connected_snapshot(OPERATION)?;
     let deadline = Instant::now() + wanted.timeout.min(Duration::from_secs(86_400 * 365));
     let remote = remote_address(connection.as_fd(), &before, wanted)?;
@@ -247,7 +247,7 @@ pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Res
     let local = local_address(wanted, remote)?;
     let mut attempt = Attempt {
         connection,
-        cookie,
+        socket,
         before,
         local,
         remote,
@@ -276,7 +276,7 @@ impl<'a> Attempt<'a> {
         // Another thread's resync may take away an id that was given and is not yet in use.
         let mut resyncs = 0..4;
         loop {
-            let id = with_opened_by(self.cookie, |opened| {
+            let id = with_opened_by(self.socket, |opened| {
                 opened.ids.set_initial(|| first_addresses(fd).map(|(first, _)| unmapped(first).ip()));
                 opened.ids.id_for(self.local)
             });
@@ -306,7 +306,7 @@ impl<'a> Attempt<'a> {
         let newest_of = |entries: &[Subflow]| entries.iter().map(|entry| entry.id).max().unwrap_or(0);
         let (_turn, newest) = match turn {
             Some(turn) => (turn, newest_of(&self.before.entries)),
-            None => (Turn::take(fd, self.cookie), newest_of(&self.entries()?)),
+            None => (Turn::take(fd, self.socket), newest_of(&self.entries()?)),
         };
         let (local, remote, backup, interface) = (self.local, self.remote, self.backup, self.interface);
         let command = Command::Create { local, id, remote, backup, interface };

@@ -10,13 +10,13 @@ use crate::subflow::{INITIAL_ID, Subflow};
 
 pub(crate) type Pair = (SocketAddr, SocketAddr);
 
-/// State that belongs to a socket, found by the socket's cookie: a program may have several numbers for one socket, and
+/// State that belongs to a socket, found by what names the socket: a program may have several numbers for one socket, and
 /// one number for several sockets in turn. The sockets that were not asked about for longest are forgotten.
 #[derive(Debug)]
 pub(crate) struct BySocket<T> {
     clock: u64,
     limit: usize,
-    states: HashMap<u64, (u64, T)>,
+    states: HashMap<u128, (u64, T)>,
 }
 
 impl<T: Default> BySocket<T> {
@@ -26,12 +26,12 @@ impl<T: Default> BySocket<T> {
     }
 
     /// The state of a socket, fresh if it is not known.
-    pub(crate) fn get(&mut self, cookie: u64) -> &mut T {
+    pub(crate) fn get(&mut self, socket: u128) -> &mut T {
         self.clock += 1;
-        if self.states.len() >= self.limit && !self.states.contains_key(&cookie) {
+        if self.states.len() >= self.limit && !self.states.contains_key(&socket) {
             self.forget_older_half();
         }
-        let (used, state) = self.states.entry(cookie).or_default();
+        let (used, state) = self.states.entry(socket).or_default();
         *used = self.clock;
         state
     }

@@ -15,7 +15,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
 use common::hosts::Program;
-use common::{Lab, checked, client, connect_and_talk, connected, run, server, wait_until};
+use common::path_manager::set_path_manager;
+use common::{Lab, checked, client, connect_and_talk, connected, run, server, told, wait_until};
 use mptcpapi::socket2::{Domain, Protocol, Socket, Type};
 use mptcpapi::{Connection, Error, ErrorKind, PathManager, Status, borrow_fd, fd_of_process};
 
@@ -100,7 +101,7 @@ fn info_counts_the_bytes() {
             });
             assert!(all.bytes_sent >= 10_005 && all.bytes_received >= 1, "{all:?}");
             assert_eq!((all.subflows, all.fallback, all.server_side), (2, false, Some(false)));
-            assert_eq!(all.path_manager, PathManager::Kernel);
+            assert_eq!(all.path_manager, told(PathManager::Kernel));
             assert_ne!(all.token, 0);
         });
     }
@@ -111,9 +112,9 @@ fn the_path_manager_of_a_connection_is_its_own() {
     Lab::new().run(|| {
         let manager = |stream| Connection::new(stream).expect("a connection").info().expect("info").path_manager;
         let first = connect_and_talk(server(1));
-        std::fs::write("/proc/sys/net/mptcp/pm_type", "1").expect("the lab's own sysctl");
+        set_path_manager("userspace");
         let second = connect_and_talk(server(1));
-        assert_eq!((manager(&first), manager(&second)), (PathManager::Kernel, PathManager::Userspace));
+        assert_eq!((manager(&first), manager(&second)), (told(PathManager::Kernel), told(PathManager::Userspace)));
         let fresh = mptcpapi::SocketOptions::new().socket(Domain::IPV4).expect("a socket").socket;
         let info = Connection::new(&fresh).expect("a view").info().expect("info");
         assert_eq!((info.token, info.path_manager), (0, PathManager::Unknown));
@@ -141,7 +142,7 @@ fn another_namespace_has_everything_but_detail() {
         assert_eq!((info.subflows, info.path_manager, info.server_side), (2, PathManager::Unknown, None));
         // At home it works, also afterwards.
         assert_eq!(connection.subflows_detail().expect("a listing").len(), 2);
-        assert_eq!(connection.info().expect("info").path_manager, PathManager::Kernel);
+        assert_eq!(connection.info().expect("info").path_manager, told(PathManager::Kernel));
     });
 }
 

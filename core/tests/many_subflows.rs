@@ -13,11 +13,12 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::path_manager::{Subflows, destroy};
-use common::{Lab, checked, variable, wait_for_subflows};
+use common::{Lab, checked, kernel_has, variable, wait_for_subflows};
 use mptcpapi::{Connection, Features, Subflow};
 
 /// As documented: so many subflows are listed without allocating.
 const STACK: usize = 64;
+const FULL_INFO: &str = "MPTCP_FULL_INFO (6.5)";
 
 struct Counting;
 
@@ -148,6 +149,9 @@ fn that_die_are_listed_no_more() {
 #[test]
 fn cost_no_allocation_up_to_64() {
     userspace().run(|| {
+        if !kernel_has(Features::probe().expect("features").full_info, FULL_INFO) {
+            return;
+        }
         let subflows = Subflows::new();
         for number in [1, 2, STACK] {
             let stream = subflows.connection(number);
@@ -176,6 +180,9 @@ fn cost_no_allocation_up_to_64() {
 #[test]
 fn cost_two_allocations_beyond_64() {
     userspace().run(|| {
+        if !kernel_has(Features::probe().expect("features").full_info, FULL_INFO) {
+            return;
+        }
         let subflows = Subflows::new();
         for number in [STACK + 1, 100] {
             let stream = subflows.connection(number);

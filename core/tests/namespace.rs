@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
 use common::hosts::Program;
-use common::{Lab, client, connect_and_talk, connected, plain, run, server, wait_until};
+use common::{Lab, client, connect_and_talk, connected, kernel_has, plain, run, server, told, wait_until};
 use mptcpapi::{Connection, ErrorKind, NamespaceConnection, PathManager, Status, fd_of_process, namespace_connections};
 
 fn inode(pid: u32, fd: i32) -> u32 {
@@ -27,6 +27,12 @@ fn with_two_subflows(inode: u32) -> NamespaceConnection {
     wait_until("two subflows", || of_inode(inode).filter(|connection| connection.subflows.len() == 2))
 }
 
+const IDS_WITHOUT_PRIVILEGE: &str = "address ids and priorities without privilege (6.15)";
+
+fn full_info() -> bool {
+    mptcpapi::Features::probe().expect("features").full_info
+}
+
 /// What the listing of the namespace must say of another process's connection.
 fn another_process_is_seen() {
     let (other, fd) = Program::connected();
@@ -34,14 +40,16 @@ fn another_process_is_seen() {
     assert_eq!((seen.remote, seen.local.ip()), (server(1), client(1)));
     assert_eq!((seen.state.name(), seen.fallback), ("established", false));
     assert_eq!(seen.uid, 0);
-    assert_eq!((seen.bytes_sent, seen.bytes_received), (5, 1));
+    let counts = kernel_has(full_info(), "the bytes of other processes' connections (6.5)");
+    assert_eq!((seen.bytes_sent, seen.bytes_received), if counts { (5, 1) } else { (0, 0) });
     assert_ne!(seen.token, 0);
     let locals: BTreeSet<_> = seen.subflows.iter().map(|subflow| subflow.local.ip()).collect();
     assert_eq!(locals, BTreeSet::from([client(1), client(2)]));
+    let ids = kernel_has(seen.subflows.iter().all(|subflow| subflow.local_id.is_some()), IDS_WITHOUT_PRIVILEGE);
     for subflow in &seen.subflows {
         assert_eq!((subflow.id, subflow.state.name()), (0, "established"));
         assert_eq!(subflow.congestion.as_deref(), Some("reno"));
-        assert_eq!(subflow.local_id == Some(0), subflow.local == seen.local);
+        assert_eq!(subflow.local_id == Some(0), ids && subflow.local == seen.local);
         assert!(subflow.rtt_us > 0 && subflow.mss > 500, "{subflow:?}");
     }
 }
@@ -67,13 +75,15 @@ fn nothing_about_a_connection_needs_privilege() {
         let stream = connected(2);
         let connection = Connection::new(&stream).expect("a connection");
         let detail = connection.subflows_detail().expect("a listing");
-        assert!(detail.iter().all(|subflow| subflow.local_id.is_some() && subflow.backup == Some(false)), "{detail:?}");
+        assert_eq!(detail.len(), 2);
+        assert!(detail.iter().all(|subflow| subflow.congestion.as_deref() == Some("reno")), "{detail:?}");
+        let ids = kernel_has(detail.iter().all(|subflow| subflow.local_id.is_some()), IDS_WITHOUT_PRIVILEGE);
+        assert!(detail.iter().all(|subflow| subflow.backup == ids.then_some(false)), "{detail:?}");
         let info = connection.info().expect("info");
-        assert_eq!((info.server_side, info.path_manager), (Some(false), PathManager::Kernel));
+        assert_eq!((info.server_side, info.path_manager), (ids.then_some(false), told(PathManager::Kernel)));
         let features = mptcpapi::Features::probe().expect("features");
-        assert!(
-            features.mptcp && features.info && features.full_info && features.detail && features.path_manager_known
-        );
+        assert!(features.mptcp && features.info && features.detail);
+        kernel_has(features.full_info, "MPTCP_FULL_INFO (6.5)");
     });
 }
 

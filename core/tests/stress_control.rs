@@ -15,8 +15,10 @@ use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use common::path_manager::endpoint_of;
-use common::{Lab, client, connect_and_talk, run, server, server6, talk, variable, wait_for_subflows, wait_until};
+use common::path_manager::{endpoint_of, set_path_manager, setting_path_manager};
+use common::{
+    Lab, client, connect_and_talk, kernel_has, run, server, server6, talk, variable, wait_for_subflows, wait_until,
+};
 use mptcpapi::{Connection, Error, ErrorKind, EventKind, OpenSubflow, Status, Subflow};
 use stress_support::{
     NoLimits, app, app_connection, half_open, live_ids, on_server, open_from, server_process, socket_address,
@@ -65,12 +67,12 @@ fn from(ip: IpAddr, port: u16) -> OpenSubflow<'static> {
 fn path_manager_is_that_of_the_moment_of_socket() {
     Lab::new().run(|| {
         let new = mptcpapi::SocketOptions::new().socket(mptcpapi::socket2::Domain::IPV4).expect("a socket");
-        fs::write("/proc/sys/net/mptcp/path_manager", "userspace").expect("written");
+        set_path_manager("userspace");
         new.socket.connect(&server(1).into()).expect("connect");
         let stream = talk(new.socket.into());
         assert_eq!(refused(&stream, OpenSubflow::new()).kind(), ErrorKind::KernelPathManager);
         let other = connect_and_talk(server(1));
-        fs::write("/proc/sys/net/mptcp/path_manager", "kernel").expect("written");
+        set_path_manager("kernel");
         open_from(&other, 2);
     });
 }
@@ -264,7 +266,11 @@ fn while_the_connection_falls_back() {
 #[test]
 fn all_subflows_reset_under_the_kernels_path_manager() {
     Lab::with_endpoints().run(|| {
-        fs::write("/proc/sys/net/mptcp/close_timeout", "1").expect("written");
+        let close_timeout = "/proc/sys/net/mptcp/close_timeout";
+        if !kernel_has(fs::exists(close_timeout).expect("/proc"), "net.mptcp.close_timeout (6.7)") {
+            return;
+        }
+        fs::write(close_timeout, "1").expect("written");
         let stream = connect_and_talk(server(1));
         let ids: Vec<u32> = wait_for_subflows(&stream, 2).iter().map(|subflow| subflow.id).collect();
         let connection = view(&stream);
@@ -290,7 +296,11 @@ fn all_subflows_reset_under_the_kernels_path_manager() {
 #[test]
 fn connection_without_subflows_ends_after_its_time() {
     Lab::new().run(|| {
-        fs::write("/proc/sys/net/mptcp/close_timeout", "1").expect("written");
+        let close_timeout = "/proc/sys/net/mptcp/close_timeout";
+        if !kernel_has(fs::exists(close_timeout).expect("/proc"), "net.mptcp.close_timeout (6.7)") {
+            return;
+        }
+        fs::write(close_timeout, "1").expect("written");
         on_server("echo 1 > /proc/sys/net/mptcp/close_timeout");
         let stream = app_connection();
         let connection = view(&stream);
@@ -425,7 +435,7 @@ fn peer_that_wants_no_joins_to_its_first_address() {
 }
 
 fn server_under_userspace_path_manager() {
-    on_server("echo userspace > /proc/sys/net/mptcp/path_manager");
+    on_server(&setting_path_manager("userspace"));
 }
 
 /// A server whose subflows programs run takes joins only while one of them listens: a monitor is enough.

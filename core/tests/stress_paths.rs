@@ -9,11 +9,16 @@ mod stress_support;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use common::{Lab, client, run};
+use common::{Lab, client, run, wait_until};
 use mptcpapi::{Connection, PathEvent, PathEventKind, PathWatch, PathWatchOptions};
 use stress_support::{app_connection, is_readable, open_from, shell};
 
 fn watch(stream: &TcpStream) -> PathWatch {
+    // A new link's state is told some time after the link is made.
+    wait_until("the links", || {
+        let links = run("ip", &["-brief", "link", "show", "type", "veth"]);
+        links.lines().all(|line| line.split_whitespace().nth(1) == Some("UP")).then_some(())
+    });
     let connection = Connection::new(stream).expect("a connection");
     connection.path_watch(PathWatchOptions::new().stall(Duration::ZERO)).expect("a watch")
 }

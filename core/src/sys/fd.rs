@@ -36,6 +36,15 @@ fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// The number of the file that a descriptor is open on; sockets have one each.
+pub(crate) fn inode(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: all-zero is a valid stat.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: one struct out, which outlives the call.
+    check(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) }.into())?;
+    Ok(stat.st_ino.into())
+}
+
 /// The user whose rights this process has.
 pub(crate) fn effective_uid() -> u32 {
     // SAFETY: no arguments, cannot fail.

@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::check;
+use super::fd::inode;
 use crate::codec::full_info::FullInfo;
 use crate::codec::uapi::{FullInfoHeader, MPTCP_FULL_INFO, SOL_MPTCP, SUBFLOW_INFO_SIZE, SubflowData, TcpInfo};
 
@@ -36,9 +37,11 @@ pub(crate) fn getsockopt_number<T: FromBytes + IntoBytes>(fd: BorrowedFd<'_>, le
     Ok(value)
 }
 
-/// The number that names a socket as long as the machine runs; 0 where the kernel does not say (before 4.12).
-pub(crate) fn cookie(fd: BorrowedFd<'_>) -> u64 {
-    getsockopt_number(fd, libc::SOL_SOCKET, libc::SO_COOKIE).unwrap_or(0)
+/// What names a socket as long as the machine runs: its cookie, and its inode. The cookie alone does not: what an MPTCP
+/// listener accepts has the listener's, once somebody has asked for that.
+pub(crate) fn identity(fd: BorrowedFd<'_>) -> u128 {
+    let cookie: u64 = getsockopt_number(fd, libc::SOL_SOCKET, libc::SO_COOKIE).unwrap_or(0);
+    u128::from(cookie) << 64 | u128::from(inode(fd).unwrap_or(0))
 }
 
 /// Arrays of this many subflows live on the stack, 30 KiB: a goroutine's C stack and a musl thread have room for it.

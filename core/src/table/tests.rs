@@ -59,11 +59,11 @@ proptest! {
     }
 
     #[test]
-    fn the_newest_sockets_are_remembered(limit in 1usize..9, asked in prop::collection::vec(0u64..12, 1..60)) {
+    fn the_newest_sockets_are_remembered(limit in 1usize..9, asked in prop::collection::vec(0u128..12, 1..60)) {
         let mut states: BySocket<Option<usize>> = BySocket::new(limit);
-        let mut model: HashMap<u64, usize> = HashMap::new();
+        let mut model: HashMap<u128, usize> = HashMap::new();
         for (moment, cookie) in asked.iter().enumerate() {
-            let mut newest: Vec<u64> = Vec::new();
+            let mut newest: Vec<u128> = Vec::new();
             for cookie in asked[..moment].iter().rev() {
                 if !newest.contains(cookie) {
                     newest.push(*cookie);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mptcpapi::{Connection, Subflow};
+use mptcpapi::{Connection, Features, PathManager, Subflow};
 
 /// How the lab of a test is to be.
 #[derive(Debug, Clone, Default)]
@@ -87,7 +87,27 @@ impl Lab {
         }
         assert!(output.status.success(), "{name} in the lab: {}\n{text}", output.status);
         assert!(text.contains("1 passed"), "{name} did not run in the lab:\n{text}");
+        text.lines().filter(|line| line.contains(NOT_HERE)).for_each(|line| eprintln!("{line}"));
     }
+}
+
+const NOT_HERE: &str = "*** NOT ON THIS KERNEL: ";
+
+/// Whether this kernel has what is tested next; where it has not, that is told. With MPTCPAPI_EXPECT_ALL=1 it is a failure,
+/// but for runs on older kernels (MPTCPAPI_OTHER_KERNEL=1: tools/test-kernel), which list what they are told.
+pub fn kernel_has(feature: bool, what: &str) -> bool {
+    let is_set = |name| env::var(name).as_deref() == Ok("1");
+    if !feature {
+        assert!(!is_set("MPTCPAPI_EXPECT_ALL") || is_set("MPTCPAPI_OTHER_KERNEL"), "not on this kernel: {what}");
+        eprintln!("{NOT_HERE}{what} ***");
+    }
+    feature
+}
+
+/// What is told as the path manager of a connection that has this one.
+pub fn told(manager: PathManager) -> PathManager {
+    let known = Features::probe().expect("features").path_manager_known;
+    if kernel_has(known, "the path manager of one connection (6.9)") { manager } else { PathManager::Unknown }
 }
 
 fn skip(name: &str, reason: &str) {

@@ -4,7 +4,6 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::process::Command;
 
 use mptcpapi::Connection;
 use mptcpapi::socket2::{Domain, Protocol, Socket, Type};
@@ -27,9 +26,7 @@ impl Subflows {
     pub fn new() -> Self {
         let path = "/proc/sys/net/mptcp/pm_type";
         assert!(std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1"), "the client is not userspace's");
-        let program = format!("echo 1 > {path}");
-        let done = Command::new("lab").args(["server", "--", "sh", "-c", &program]).status().expect("lab");
-        assert!(done.success(), "the server's path manager");
+        run("lab", &["server", "--", "sh", "-c", &setting_path_manager("userspace")]);
         let mut monitor = Program::start("lab", &["server", "--", "ip", "mptcp", "monitor"]);
         wait_for_events(&mut monitor);
         let kind = Type::RAW.cloexec();
@@ -148,4 +145,16 @@ pub fn endpoint_of(path: usize) -> String {
     let shown = run("ip", &["mptcp", "endpoint", "show"]);
     let line = shown.lines().find(|line| line.starts_with(&format!("{address} "))).expect("an endpoint");
     line.split_whitespace().skip_while(|word| *word != "id").nth(1).expect("its id").to_owned()
+}
+
+/// A shell script that sets it for connections to come: `kernel` or `userspace`. Before 6.15 there are only numbers.
+pub fn setting_path_manager(name: &str) -> String {
+    let number = ["kernel", "userspace"].iter().position(|known| *known == name).expect("a path manager");
+    format!(
+        "cd /proc/sys/net/mptcp && if [ -e path_manager ]; then echo {name} >path_manager; else echo {number} >pm_type; fi"
+    )
+}
+
+pub fn set_path_manager(name: &str) {
+    run("sh", &["-c", &setting_path_manager(name)]);
 }

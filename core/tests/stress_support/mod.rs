@@ -19,6 +19,7 @@ use std::time::Duration;
 use mptcpapi::{Connection, Control, OpenSubflow, SocketOptions, Subflow};
 
 use crate::common::hosts::Program;
+use crate::common::path_manager::setting_path_manager;
 use crate::common::{client, run, server, talk, variable, wait_until};
 
 /// The long form of a test: `MPTCPAPI_SOAK=1`.
@@ -77,7 +78,7 @@ pub struct NoLimits {
 
 impl NoLimits {
     pub fn new() -> Self {
-        on_server("echo userspace > /proc/sys/net/mptcp/path_manager");
+        on_server(&setting_path_manager("userspace"));
         let limits = NoLimits { _watcher: Program::start("lab", &["server", "--", "ip", "mptcp", "monitor"]) };
         let stream = app_connection();
         let connection = Connection::new(&stream).expect("a connection");
