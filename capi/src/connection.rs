@@ -8,7 +8,7 @@ use std::ptr::null_mut;
 use libc::{sockaddr_in, sockaddr_in6, sockaddr_storage};
 use mptcpapi::{Connection, Error, PathManager, Result, Status, Subflow, SubflowVisitor, borrow_fd};
 
-use crate::ffi::{Target, call, put_text};
+use crate::ffi::{Target, call, call_in_place, put_text};
 use crate::types::{
     MPTCPAPI_DETAIL, MPTCPAPI_PATH_MANAGER_KERNEL, MPTCPAPI_PATH_MANAGER_UNKNOWN, MPTCPAPI_PATH_MANAGER_USERSPACE,
     MPTCPAPI_STATUS_FALLBACK, MPTCPAPI_STATUS_MPTCP, MPTCPAPI_STATUS_TCP, MPTCPAPI_STATUS_UNCONNECTED, mptcpapi_error,
@@ -136,7 +136,7 @@ pub unsafe extern "C" fn mptcpapi_subflows_e(
         Ok(c_int::try_from(count).unwrap_or(c_int::MAX))
     };
     // SAFETY: the C caller's promise about `error`.
-    unsafe { call(OPERATION, error, body) }
+    unsafe { call_in_place(OPERATION, error, || Ok((body()?, None))) }
 }
 
 #[inline]

@@ -150,7 +150,38 @@ impl<T: Extensible> Target<T> {
 ///
 /// # Safety
 /// `error` is NULL or as [`Target::new`] asks.
+#[inline]
 pub(crate) unsafe fn call_with_reason(
+    operation: &'static str,
+    error: *mut mptcpapi_error,
+    body: impl FnOnce() -> Result<(c_int, Option<Error>)>,
+) -> c_int {
+    let mut body = Some(body);
+    let mut once = || body.take().map_or(Ok((0, None)), |body| body());
+    // SAFETY: the same promise.
+    unsafe { call_any(operation, error, &mut once) }
+}
+
+/// Compiled once for all of them.
+///
+/// # Safety
+/// As there.
+#[inline(never)]
+unsafe fn call_any(
+    operation: &'static str,
+    error: *mut mptcpapi_error,
+    body: &mut dyn FnMut() -> Result<(c_int, Option<Error>)>,
+) -> c_int {
+    // SAFETY: the same promise.
+    unsafe { call_in_place(operation, error, body) }
+}
+
+/// [`call_with_reason`] for a function where nanoseconds count: compiled with its body.
+///
+/// # Safety
+/// As there.
+#[inline]
+pub(crate) unsafe fn call_in_place(
     operation: &'static str,
     error: *mut mptcpapi_error,
     body: impl FnOnce() -> Result<(c_int, Option<Error>)>,

@@ -159,7 +159,6 @@ impl<'fd> Connection<'fd> {
     }
 
     /// [`Connection::subflows`] into a vector that is used again: no allocation while it and the stack (64) suffice.
-    #[inline]
     pub fn subflows_into(&self, subflows: &mut Vec<Subflow>) -> Result<()> {
         subflows.clear();
         self.visit_subflows_with(subflows)
@@ -201,7 +200,6 @@ impl<'fd> Connection<'fd> {
     ///
     /// # Errors
     /// As [`Connection::subflows`]; EXDEV where the socket is in another network namespace than the calling thread.
-    #[inline]
     pub fn subflows_detail(&self) -> Result<Vec<Subflow>> {
         const OPERATION: &str = "subflows_detail";
         let mut subflows = self.subflows()?;

@@ -17,7 +17,6 @@ use crate::sys::interface;
 use crate::sys::netlink::{BATCH, NetlinkSocket, lend};
 
 /// Adds the detail to every subflow. Those that sock_diag does not know have died since they were listed: they go.
-#[inline]
 pub(crate) fn add_detail(fd: BorrowedFd<'_>, subflows: &mut Vec<Subflow>) -> io::Result<()> {
     if subflows.is_empty() {
         return Ok(());
@@ -91,7 +90,6 @@ pub(crate) fn ask_on(
 }
 
 /// At most `BATCH` exact questions: local address, remote address, number of the device bound to.
-#[inline]
 fn exact_requests(
     socket: &mut NetlinkSocket,
     questions: impl Iterator<Item = (SocketAddr, SocketAddr, u32)>,
@@ -108,7 +106,6 @@ fn exact_requests(
 
 /// Asks all questions in one send; `answer` is called with the place of each that has one. Before 6.15 the kernel tells
 /// only the privileged which sockets are subflows; those of the connection at `fd` are known by its inode too.
-#[inline]
 fn ask(
     socket: &mut NetlinkSocket,
     fd: Option<BorrowedFd<'_>>,
@@ -160,8 +157,10 @@ pub(crate) fn server_side(fd: BorrowedFd<'_>, initial: &Subflow) -> Option<bool>
     if answered.is_none() {
         // Gone, or bound to a device.
         let interfaces = interface::all().ok()?;
-        ask_on(&interfaces, &mut socket, Some(fd), initial.local, initial.remote, |answer| answered = Some(answer.mptcp))
-            .ok()?;
+        ask_on(&interfaces, &mut socket, Some(fd), initial.local, initial.remote, |answer| {
+            answered = Some(answer.mptcp)
+        })
+        .ok()?;
     }
     socket.done();
     let context = answered?;

@@ -66,7 +66,10 @@ fn answer(outcome: Outcome) -> Answer {
 pub fn peer_groups(line: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     let mut bytes = vec![0; 4 * 65536];
     let length = getsockopt(line, libc::SOL_SOCKET, libc::SO_PEERGROUPS, &mut bytes)?;
-    Ok(bytes[..length].chunks_exact(4).map(|group| u32::from_ne_bytes([group[0], group[1], group[2], group[3]])).collect())
+    Ok(bytes[..length]
+        .chunks_exact(4)
+        .map(|group| u32::from_ne_bytes([group[0], group[1], group[2], group[3]]))
+        .collect())
 }
 
 /// The network namespace of a socket of somebody else's. Takes no lock of the socket's.

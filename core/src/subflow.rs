@@ -174,7 +174,6 @@ impl Subflow {
     }
 
     /// Fills in what sock_diag says of the same subflow.
-    #[inline]
     pub(crate) fn set_detail(&mut self, diag: &DiagSocket<'_>, interface: Option<Name>) {
         self.congestion = diag.congestion;
         self.tos = diag.tos;

@@ -13,9 +13,9 @@ use std::io;
 use std::os::fd::AsFd;
 #[cfg(feature = "agent")]
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 #[cfg(feature = "agent")]
 use std::os::unix::ffi::OsStrExt;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;

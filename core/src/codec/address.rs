@@ -45,7 +45,6 @@ pub(crate) fn sockaddr_in6(bytes: &[u8]) -> Option<SocketAddrV6> {
 }
 
 /// The two addresses of a sock_diag answer; None for families that have no such address.
-#[inline]
 pub(crate) fn diag_address(family: u8, id: &DiagSockId) -> Option<(SocketAddr, SocketAddr)> {
     let ip = |bytes: &[u8; 16]| -> Option<IpAddr> {
         match u16::from(family) {
@@ -60,7 +59,6 @@ pub(crate) fn diag_address(family: u8, id: &DiagSockId) -> Option<(SocketAddr, S
 }
 
 /// The family and the identity that ask sock_diag for exactly this pair.
-#[inline]
 pub(crate) fn put_diag_address(local: &SocketAddr, remote: &SocketAddr, id: &mut DiagSockId) -> u8 {
     id.sport = local.port().to_be_bytes();
     id.dport = remote.port().to_be_bytes();

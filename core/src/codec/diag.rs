@@ -77,7 +77,6 @@ const fn bit(kind: u16) -> u8 {
 }
 
 /// Asks for the one TCP socket of this pair; `interface` must name the device the socket is bound to, 0 for none.
-#[inline]
 pub(crate) fn exact_request(local: &SocketAddr, remote: &SocketAddr, interface: u32, sequence: u32) -> DiagRequest {
     let mut id = DiagSockId { interface, cookie: DIAG_NO_COOKIE, ..DiagSockId::default() };
     let family = put_diag_address(local, remote, &mut id);
@@ -112,7 +111,6 @@ pub(crate) fn dump_request(family: u8, mptcp: bool, sequence: u32) -> Vec<u8> {
     bytes
 }
 
-#[inline]
 fn request(family: u8, protocol: u8, flags: u16, sequence: u32, id: DiagSockId) -> DiagRequest {
     DiagRequest {
         length: size_of::<DiagRequest>() as u32,
@@ -130,7 +128,6 @@ fn request(family: u8, protocol: u8, flags: u16, sequence: u32, id: DiagSockId) 
 }
 
 /// The payload of one answer; None where it is cut or of a family without ports.
-#[inline]
 pub(crate) fn parse(payload: &[u8]) -> Option<DiagSocket<'_>> {
     let attributes_at = size_of::<DiagMessage>();
     let rest = payload.get(attributes_at..)?;
@@ -173,7 +170,6 @@ pub(crate) fn parse(payload: &[u8]) -> Option<DiagSocket<'_>> {
 }
 
 /// An IPv6 socket reports both a TOS and a traffic class; its packets carry only one of them.
-#[inline]
 fn sends_ipv4(local: &SocketAddr) -> bool {
     match local.ip() {
         IpAddr::V4(_) => true,
@@ -181,7 +177,6 @@ fn sends_ipv4(local: &SocketAddr) -> bool {
     }
 }
 
-#[inline]
 fn parse_ulp(bytes: &[u8], socket: &mut DiagSocket<'_>) {
     for (kind, value) in attributes(bytes) {
         match kind {
@@ -192,7 +187,6 @@ fn parse_ulp(bytes: &[u8], socket: &mut DiagSocket<'_>) {
     }
 }
 
-#[inline]
 fn parse_context(bytes: &[u8]) -> Option<SubflowContext> {
     let (mut token, mut flags, mut local_id, mut remote_id) = (None, None, None, None);
     for (kind, value) in attributes(bytes) {
