@@ -10,7 +10,7 @@ mod stress_support;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ fn send(mut stream: &TcpStream, least: usize, over: &AtomicBool) -> usize {
 }
 
 /// Compares what comes back, up to the end of the stream.
-fn receive(mut stream: &TcpStream) -> usize {
+fn receive(mut stream: &TcpStream, progress: &AtomicUsize) -> usize {
     let (mut pattern, mut expected, mut chunk, mut received) = (Pattern::new(), vec![0; CHUNK], vec![0; CHUNK], 0);
     loop {
         let mut filled = 0;
@@ -59,6 +59,7 @@ fn receive(mut stream: &TcpStream) -> usize {
                 0 => break,
                 length => filled += length,
             }
+            progress.store(received + filled, Ordering::Relaxed);
         }
         pattern.fill(&mut expected);
         if let Some(at) = (0..filled).find(|&at| chunk[at] != expected[at]) {
@@ -86,6 +87,7 @@ struct Fate<'a> {
     stream: &'a TcpStream,
     random: Random,
     done: BTreeMap<&'static str, usize>,
+    last: Option<(u32, u32)>,
 }
 
 impl Fate<'_> {
@@ -93,6 +95,7 @@ impl Fate<'_> {
         let connection = Connection::new(self.stream).expect("a connection");
         let ids = live_ids(self.stream);
         let Some(id) = self.random.pick(&ids).copied() else { return self.open(&connection) };
+        self.last = Some((id, ids.len() as u32));
         let on = self.random.chance(50);
         let (name, result) = match self.random.below(100) {
             0..40 if ids.len() < 10 => return self.open(&connection),
@@ -188,17 +191,23 @@ fn transfer_survives_whatever_happens_to_its_subflows() {
         connection.open_subflow(&nobody_there).expect_err("nobody listens there");
         while monitor.next(Duration::from_millis(50)).expect("netlink").is_some() {}
         let (files, mut memory) = (open_files(), 0);
-        let mut fate = Fate { stream: &stream, random: Random::new(), done: BTreeMap::new() };
+        let mut fate = Fate { stream: &stream, random: Random::new(), done: BTreeMap::new(), last: None };
+        let progress = AtomicUsize::new(0);
         let (over, all_over) = (AtomicBool::new(false), AtomicBool::new(false));
         let begun = Instant::now();
         let (sent, received, view) = thread::scope(|scope| {
             let sender = scope.spawn(|| send(&stream, least, &over));
-            let receiver = scope.spawn(|| receive(&stream));
+            let receiver = scope.spawn(|| receive(&stream, &progress));
             let view = View::of(&stream);
             let follower = scope.spawn(|| follow(&monitor, view, &all_over));
             let _end = EndOnPanic([&over, &all_over]);
             for number in 0..operations {
+                let begun = Instant::now();
                 let done = fate.operation();
+                if soak() {
+                    let now = progress.load(Ordering::Relaxed);
+                    eprintln!("{number}: {done} of {:?}, {} ms, {now} bytes", fate.last, begun.elapsed().as_millis());
+                }
                 *fate.done.entry(done).or_default() += 1;
                 if number == operations / 4 {
                     memory = resident_memory();

@@ -76,7 +76,10 @@ impl Setting {
         }
         let too_short = || Error::os(operation, libc::EINVAL).with_hint("the value is too short for this option");
         let value = match (row.shape, value.len()) {
-            (OptionShape::Long, 8) => Value::new(value),
+            (OptionShape::Long, 8) => narrowed(value).ok_or_else(|| {
+                Error::os(operation, libc::EINVAL)
+                    .with_hint("of one subflow, this is less than 2^32 - 1, or no limit at all")
+            })?,
             // One byte will do at this level.
             (OptionShape::Int, 1..=3) if level == libc::IPPROTO_IP => Value::new(&i32::from(value[0]).to_ne_bytes()),
             (OptionShape::Int | OptionShape::Long, 4..) => Value::new(&value[..4]),
@@ -120,15 +123,12 @@ impl Connection<'_> {
         if row.get == OptionGet::Never || level != libc::SOL_SOCKET && row.get == OptionGet::Diag {
             return Err(Error::os(OPERATION, libc::ENOPROTOOPT).of_subflow(id));
         }
-        let room = match row.shape {
-            OptionShape::Long if value.len() >= 8 => 8,
-            OptionShape::Name => VALUE_SIZE,
-            _ => 4,
-        };
+        let room = if row.shape == OptionShape::Name { VALUE_SIZE } else { 4 };
         let entry = entry(Operation::Get, &snapshot, &subflow, row.level, row.name, &[0; VALUE_SIZE][..room]);
         let reply = self.ask_program(OPERATION, &[entry])?.pop().flatten();
         let reply = reply.ok_or_else(|| self.not_found(OPERATION, id))?;
         match usize::try_from(reply.result) {
+            Ok(4) if row.shape == OptionShape::Long && value.len() >= 8 => Ok(fill(value, &widened(&reply.value))),
             Ok(length) => Ok(copy_out(row, &reply.value[..length.min(VALUE_SIZE)], value)),
             Err(_) => Err(kernel_error(OPERATION, -reply.result).of_subflow(id)),
         }
@@ -322,6 +322,19 @@ fn from_diag(
         _ => return None,
     };
     Some(Ok(copy_out(row, &number.to_ne_bytes(), value)))
+}
+
+/// The BPF program's call takes four bytes, of which all ones mean no limit, as in eight.
+fn narrowed(value: &[u8]) -> Option<Value> {
+    let wide = u64::from_ne_bytes(*value.first_chunk()?);
+    let narrow = if wide == u64::MAX { u32::MAX } else { u32::try_from(wide).ok().filter(|rate| *rate != u32::MAX)? };
+    Some(Value::new(&narrow.to_ne_bytes()))
+}
+
+fn widened(value: &[u8; VALUE_SIZE]) -> [u8; 8] {
+    let narrow = u32::from_ne_bytes([value[0], value[1], value[2], value[3]]);
+    let wide = if narrow == u32::MAX { u64::MAX } else { narrow.into() };
+    wide.to_ne_bytes()
 }
 
 /// As getsockopt(2) copies a number or a name: what does not fit is cut.
