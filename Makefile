@@ -7,7 +7,8 @@ CARGO_FLAGS ?= --locked
 # tools/deps may have found a toolchain beside the PATH.
 -include build/deps.mk
 
-.PHONY: help deps demo test lint bench conformance test-rust test-stress test-lab test-examples examples fuzz clean
+.PHONY: help deps demo test lint bench conformance test-rust test-stress test-lab test-kernel test-examples examples fuzz \
+	clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 18
@@ -48,6 +49,9 @@ conformance: conformance-c conformance-go wheel  ## the same questions to four l
 test-lab: $(VENV_TOOLS)  ## the virtual network itself
 	cd tests/lab && $(abspath $(VENV))/bin/pytest -q
 
+test-kernel:  ## the core on other kernels (Debian's 6.1 and 6.12) under QEMU; KERNEL_ARGS="--kernel 6.1"
+	tools/test-kernel $(KERNEL_ARGS)
+
 examples: lib go-lib wheel  ## the example programs, into build/examples
 	mkdir -p build/examples
 	for name in $(basename $(notdir $(wildcard examples/c/*.c))); do \
@@ -72,8 +76,8 @@ fuzz:  ## every decoder under libFuzzer for FUZZ_SECONDS each (nightly Rust and 
 lint: lint-python lint-go check-c  ## formatters and linters of every language
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy $(CARGO_FLAGS) -q --workspace --all-targets -- -D warnings
-	$(VENV)/bin/ruff check tests examples bench
-	$(VENV)/bin/ruff format --check tests examples bench
+	$(VENV)/bin/ruff check tests examples bench tools/test-kernel tools/kernel
+	$(VENV)/bin/ruff format --check tests examples bench tools/test-kernel tools/kernel
 	shellcheck tools/deps .ci/run
 
 clean:  ## everything that was built
