@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+mod agent;
 mod connections;
 mod control;
 mod doctor;
@@ -47,6 +48,7 @@ enum Subcommands {
     Withdraw(control::Withdraw),
     Doctor(doctor::Arguments),
     LoadBpf(load_bpf::Arguments),
+    Agent(agent::Arguments),
 }
 
 /// Runs the command with `args`, the first of which is the program's name, and returns its exit status:
@@ -74,6 +76,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
         Subcommands::Withdraw(withdraw) => withdraw.run(),
         Subcommands::Doctor(arguments) => doctor::run(arguments).unwrap_or_else(report),
         Subcommands::LoadBpf(arguments) => load_bpf::run(arguments),
+        Subcommands::Agent(arguments) => agent::run(arguments),
     }
 }
 

@@ -98,7 +98,7 @@ pub fn open_netlink() -> io::Result<[OwnedFd; 2]> {
 
 /// A socket with which [`SwitchLock::on`] takes the lock of the calling thread's network namespace, from anywhere.
 pub fn open_lock() -> io::Result<UnixDatagram> {
-    UnixDatagram::unbound()
+    crate::switch::deaf_socket()
 }
 
 /// What the kernel calls its path manager: the same in every namespace.

@@ -8,22 +8,22 @@
 
 #![allow(unreachable_pub, reason = "the agent switches too")]
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
+use std::net::Shutdown;
 use std::io;
 use std::os::fd::AsFd;
 #[cfg(feature = "agent")]
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt;
-#[cfg(feature = "agent")]
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use socket2::Socket;
+use socket2::{SockAddr, SockRef, Socket};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fd::effective_uid;
@@ -187,13 +187,28 @@ fn explain(error: &io::Error) -> Error {
 #[derive(Debug)]
 pub struct SwitchLock(UnixDatagram);
 
+/// A socket that nobody can send to. Anybody may send to an abstract name, and a descriptor that lies unread in a socket
+/// is closed with it, which can take for as long as its sender likes.
+pub(crate) fn deaf_socket() -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.shutdown(Shutdown::Both)?;
+    Ok(socket)
+}
+
+fn take_name(socket: &UnixDatagram) -> io::Result<()> {
+    let name = [b"\0", LOCK_NAME].concat();
+    SockRef::from(socket).bind(&SockAddr::unix(OsStr::from_bytes(&name))?)
+}
+
 impl SwitchLock {
     /// In the network namespace of the calling thread.
     ///
     /// # Errors
     /// EADDRINUSE where somebody else has it.
     fn try_hold() -> io::Result<SwitchLock> {
-        UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(LOCK_NAME)?).map(SwitchLock)
+        let socket = deaf_socket()?;
+        take_name(&socket)?;
+        Ok(SwitchLock(socket))
     }
 
     /// In the network namespace that this socket was made in, which has no name yet.
@@ -202,8 +217,7 @@ impl SwitchLock {
     /// EADDRINUSE where somebody else has it: then the socket is as before.
     #[cfg(feature = "agent")]
     pub fn on(socket: &UnixDatagram) -> io::Result<()> {
-        let name = [b"\0", LOCK_NAME].concat();
-        socket2::SockRef::from(socket).bind(&socket2::SockAddr::unix(std::ffi::OsStr::from_bytes(&name))?)
+        take_name(socket)
     }
 
     fn hold() -> Result<SwitchLock> {

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `control = app`: the agent switches, the client calls socket(), the agent switches back. BEGIN: switched on, GO. DONE,
+//! if it is read before the switch is off again: the socket is what it should be. Else it is late, and no socket.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mptcpapi::serving::{Setting, SwitchLock};
+use rustix::io::Errno;
+
+use crate::connection::{Connection, Handshake};
+use crate::flips::now;
+use crate::log;
+use crate::metrics::add;
+use crate::namespaces::Namespace;
+use crate::server::Server;
+use crate::threads::lock;
+
+/// The switch is off again after so long.
+const WINDOW: Duration = Duration::from_millis(1);
+/// Later than this the opener may have put it back, whatever this process thinks.
+const SURE: Duration = Duration::from_millis(15);
+/// The opener is to wake while a switch is on; not with each one.
+const GUARD: Duration = Duration::from_millis(30);
+const GUARD_AGAIN: Duration = Duration::from_millis(10);
+/// Who waits for the switch for longer gets told.
+const PATIENCE: Duration = Duration::from_secs(1);
+const TRY_AGAIN: Duration = Duration::from_micros(100);
+const QUEUE_MAX: usize = 1024;
+
+/// The switch of one namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Switch {
+    setting: Option<Setting>,
+    /// Sockets for the lock, not yet used.
+    spare: Vec<UnixDatagram>,
+    on: Option<On>,
+    queue: VecDeque<Waiting>,
+}
+
+/// It is on, for this connection.
+#[derive(Debug)]
+struct On {
+    connection: u64,
+    since: Instant,
+    /// Free when it is closed.
+    _held: UnixDatagram,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    connection: Arc<Connection>,
+    sequence: u32,
+    since: Instant,
+}
+
+/// How a BEGIN went.
+enum Begun {
+    Switched,
+    /// There was nothing to switch.
+    Free,
+    /// Another process holds the lock.
+    Held,
+}
+
+/// Answers with GO, sooner or later.
+pub(crate) fn begin(server: &Server, connection: &Arc<Connection>, sequence: u32, handshake: Handshake) {
+    let namespace = handshake.namespace.clone();
+    *lock(&connection.handshake) = Some(handshake);
+    let mut switch = lock(&namespace.switch);
+    if switch.queue.len() >= QUEUE_MAX {
+        drop(switch);
+        server.reply(connection, sequence, Errno::BUSY.raw_os_error(), "too many wait for the switch");
+        return;
+    }
+    switch.queue.push_back(Waiting { connection: connection.clone(), sequence, since: Instant::now() });
+    serve_queue(server, &namespace, &mut switch);
+}
+
+/// The switch is back, after a DONE: errno and words for it. None without a BEGIN before it.
+pub(crate) fn done(server: &Server, connection: &Arc<Connection>) -> Option<(i32, &'static str, Handshake)> {
+    let handshake = lock(&connection.handshake).take()?;
+    if handshake.is_free {
+        return Some((0, "", handshake));
+    }
+    let namespace = &handshake.namespace;
+    let mut switch = lock(&namespace.switch);
+    let (errno, text) = match &switch.on {
+        Some(on) if on.connection == connection.id => {
+            let in_time = on.since.elapsed() < SURE;
+            // Another program may have written meanwhile.
+            let undisturbed = switch.setting.as_ref().is_some_and(|setting| setting.is_userspace().unwrap_or(false));
+            switch_off(server, namespace, &mut switch);
+            if in_time && undisturbed { (0, "") } else { late() }
+        }
+        _ => late(),
+    };
+    serve_queue(server, namespace, &mut switch);
+    drop(switch);
+    add(&server.metrics.handshakes, u64::from(errno == 0));
+    Some((errno, text, handshake))
+}
+
+fn late() -> (i32, &'static str) {
+    (Errno::AGAIN.raw_os_error(), "too late: close the socket and begin again")
+}
+
+/// The client is gone.
+pub(crate) fn broke_off(server: &Server, connection: &Arc<Connection>) {
+    let Some(handshake) = lock(&connection.handshake).take() else { return };
+    let namespace = handshake.namespace.clone();
+    let mut switch = lock(&namespace.switch);
+    if switch.on.as_ref().is_some_and(|on| on.connection == connection.id) {
+        switch_off(server, &namespace, &mut switch);
+        was_late(server, connection);
+        serve_queue(server, &namespace, &mut switch);
+    }
+    drop(switch);
+    server.closing.close(&connection.user, handshake.witness);
+}
+
+/// Switches off what is on for too long, and goes on.
+pub(crate) fn tick(server: &Server) {
+    for namespace in server.namespaces.all() {
+        let mut switch = lock(&namespace.switch);
+        if let Some(on) = &switch.on {
+            let left = WINDOW.saturating_sub(on.since.elapsed());
+            if !left.is_zero() {
+                server.switch_timer.within(left);
+                continue;
+            }
+            let client = server.connection(on.connection);
+            switch_off(server, &namespace, &mut switch);
+            if let Some(client) = &client {
+                was_late(server, client);
+            }
+        }
+        serve_queue(server, &namespace, &mut switch);
+    }
+}
+
+/// The end of the agent: nothing stays on.
+pub(crate) fn end(server: &Server) {
+    for namespace in server.namespaces.all() {
+        let mut switch = lock(&namespace.switch);
+        if switch.on.is_some() {
+            switch_off(server, &namespace, &mut switch);
+        }
+        // The process ends with this lock taken, so that nobody switches on again.
+        std::mem::forget(switch);
+    }
+}
+
+fn was_late(server: &Server, connection: &Arc<Connection>) {
+    add(&server.metrics.late, 1);
+    if let Some(time) = connection.user.was_late() {
+        add(&server.metrics.strikes, 1);
+        log::user(connection.user.uid, &format!("late seconds={}", time.as_secs()));
+    }
+}
+
+fn switch_off(server: &Server, namespace: &Namespace, switch: &mut Switch) {
+    let Some(on) = switch.on.take() else { return };
+    match switch.setting.as_ref().map(Setting::write_kernel) {
+        Some(Ok(())) => {
+            let _ = server.record.clear(namespace.place);
+        }
+        // The record still says so: the opener, or `--repair`, tries again.
+        Some(Err(error)) => log::agent(format_args!("switch=stuck netns={:x} error=\"{error}\"", namespace.cookie)),
+        None => {}
+    }
+    add(&server.metrics.window, on.since.elapsed().as_nanos() as u64);
+}
+
+/// Switches on for the first who waits, if it is off.
+fn serve_queue(server: &Server, namespace: &Arc<Namespace>, switch: &mut Switch) {
+    while switch.on.is_none() {
+        let Some(first) = switch.queue.pop_front() else { return };
+        let connection = first.connection.clone();
+        if first.since.elapsed() > PATIENCE {
+            let text = "somebody holds @mptcpapi/path_manager for too long: see `ss -xpa`";
+            server.reply(&connection, first.sequence, Errno::BUSY.raw_os_error(), text);
+            continue;
+        }
+        match switch_on(server, namespace, switch, &connection) {
+            Ok(Begun::Held) => {
+                switch.queue.push_front(first);
+                return server.switch_timer.within(TRY_AGAIN);
+            }
+            Ok(Begun::Free) => {
+                if let Some(handshake) = &mut *lock(&connection.handshake) {
+                    handshake.is_free = true;
+                }
+                server.reply(&connection, first.sequence, 0, "");
+            }
+            Ok(Begun::Switched) => {
+                if !server.reply(&connection, first.sequence, 0, "") {
+                    switch_off(server, namespace, switch);
+                    was_late(server, &connection);
+                }
+            }
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
+                log::change(connection.user.uid, connection.pid, "app_socket", namespace.cookie, errno, "switch");
+                server.reply(&connection, first.sequence, errno, "the agent could not switch");
+            }
+        }
+    }
+}
+
+fn switch_on(
+    server: &Server,
+    namespace: &Namespace,
+    switch: &mut Switch,
+    connection: &Connection,
+) -> io::Result<Begun> {
+    if switch.setting.is_none() {
+        switch.setting = Some(server.line.setting(namespace.fd.as_fd(), namespace.cookie)?);
+    }
+    if switch.spare.is_empty() {
+        switch.spare.extend(server.line.locks(namespace.fd.as_fd(), namespace.cookie)?);
+    }
+    let (Some(setting), Some(held)) = (&switch.setting, switch.spare.pop()) else {
+        return Err(io::ErrorKind::Other.into());
+    };
+    match SwitchLock::on(&held) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            switch.spare.push(held);
+            return Ok(Begun::Held);
+        }
+        taken => taken?,
+    }
+    // The lock is ours, so nobody has switched it on for a moment only: it is so for good, and stays so.
+    if setting.is_userspace()? {
+        return Ok(Begun::Free);
+    }
+    server.guard(GUARD, GUARD_AGAIN);
+    server.record.set(namespace.place, namespace.cookie, now())?;
+    let since = Instant::now();
+    if let Err(error) = setting.write_userspace() {
+        let _ = server.record.clear(namespace.place);
+        return Err(error);
+    }
+    switch.on = Some(On { connection: connection.id, since, _held: held });
+    server.switch_timer.within(WINDOW);
+    Ok(Begun::Switched)
+}

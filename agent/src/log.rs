@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One line per change, `key=value`, for the journal. Written by a thread of its own: whoever does not read our standard
+//! error holds up nobody.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+/// Lines that wait at most.
+const WAITING_MAX: usize = 8192;
+
+static LINES: OnceLock<SyncSender<String>> = OnceLock::new();
+/// Lines for which there was no room.
+pub(crate) static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Begins to write.
+pub(crate) fn start() -> io::Result<()> {
+    let (sender, receiver) = sync_channel::<String>(WAITING_MAX);
+    thread::Builder::new().name("log".into()).spawn(move || {
+        while let Ok(mut text) = receiver.recv() {
+            text.push('\n');
+            // What is there already goes with it, in one write.
+            for line in receiver.try_iter().take(256) {
+                text.push_str(&line);
+                text.push('\n');
+            }
+            // Where nobody reads, there is nobody to tell.
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+    })?;
+    let _ = LINES.set(sender);
+    Ok(())
+}
+
+fn write(line: String) {
+    match LINES.get() {
+        Some(lines) => {
+            if lines.try_send(line).is_err() {
+                LOST.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        None => eprintln!("{line}"),
+    }
+}
+
+/// A change that a client asked for, made or refused.
+pub(crate) fn change(uid: u32, pid: i32, operation: &str, namespace: u64, errno: i32, detail: &str) {
+    let outcome = if errno == 0 { "done" } else { "refused" };
+    let mut line = format!("{outcome} op={operation} uid={uid} pid={pid} netns={namespace:x} errno={errno}");
+    if !detail.is_empty() {
+        // The kernel's words; a quotation mark in them would be a second field.
+        line.push_str(&format!(" text=\"{}\"", detail.replace(['"', '\n'], " ")));
+    }
+    write(line);
+}
+
+/// Something about a user.
+pub(crate) fn user(uid: u32, what: &str) {
+    write(format!("{what} uid={uid}"));
+}
+
+/// Something about the agent.
+pub(crate) fn agent(what: impl Display) {
+    write(format!("agent {what}"));
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The process that goes into network namespaces. It talks to the server only, and puts the switch back when that one
+//! dies, or sleeps with the switch on.
+
+pub(crate) mod line;
+mod message;
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
+
+use mptcpapi::serving::{Setting, cookie_of, open_lock, open_netlink, receive, send};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
+
+use crate::flips::{Flip, Record, now};
+use crate::log;
+use message::{Answer, Order, Want};
+
+/// A switch that is on for longer is the opener's to put back: the server sleeps. Much longer than a hand-shake may be.
+const SLEEPS_AFTER: Duration = Duration::from_millis(20);
+
+/// What the opener holds.
+#[derive(Debug)]
+pub(crate) struct Opener<'a> {
+    pub(crate) line: OwnedFd,
+    pub(crate) record: &'a Record,
+    /// Set by the server before a switch, so that this process wakes while it is on.
+    pub(crate) timer: BorrowedFd<'a>,
+    pub(crate) server: u32,
+    /// Readable when this process is told to end.
+    pub(crate) signals: &'a UnixStream,
+}
+
+/// The switches known, by the cookie of their namespace.
+type Settings = HashMap<u64, Setting>;
+
+impl Opener<'_> {
+    /// Until the server is gone.
+    pub(crate) fn run(self) -> io::Result<()> {
+        let mut settings = Settings::new();
+        let mut repaired = HashSet::new();
+        loop {
+            let mut polled = [self.line.as_fd(), self.timer, self.signals.as_fd()]
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            match poll(&mut polled, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                ready => ready?,
+            };
+            let [line, timer, signals] = polled.map(|fd| !fd.revents().is_empty());
+            if signals {
+                let _ = (&mut &*self.signals).read(&mut [0; 64]);
+                // The server ends in order; then its end of the line is gone.
+                let _ = Pid::from_raw(self.server as i32).map(|server| kill_process(server, Signal::TERM));
+            }
+            if timer {
+                self.watch_over(&settings, &mut repaired);
+            }
+            if line && !self.serve(&mut settings)? {
+                self.put_back(&settings, self.record.on()?);
+                return Ok(());
+            }
+        }
+    }
+
+    /// One order; false where the server is gone.
+    fn serve(&self, settings: &mut Settings) -> io::Result<bool> {
+        let mut bytes = [0; message::SIZE + 1];
+        let received = match receive(self.line.as_fd(), &mut bytes) {
+            Ok(received) if received.length == 0 => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
+            received => received?,
+        };
+        let Some(order) = Order::decode(&bytes[..received.length]) else {
+            return Err(io::Error::other("the server sends what it should not"));
+        };
+        if order.want == Want::Forget {
+            settings.remove(&order.cookie);
+            return Ok(true);
+        }
+        let outcome = match received.fds.into_iter().next() {
+            Some(namespace) => fetch(namespace, order, settings),
+            None => Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let (answer, fds) = match outcome {
+            Ok((shape, fds)) => (Answer { number: order.number, errno: 0, shape }, fds),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error());
+                (Answer { number: order.number, errno, shape: 0 }, Vec::new())
+            }
+        };
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        match send(self.line.as_fd(), &answer.encode(), &fds) {
+            // It is dying: the line says so next.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
+            sent => sent.map(|()| true),
+        }
+    }
+
+    /// Puts back what has been on for too long, and sees to it that it looks again while something is on.
+    fn watch_over(&self, settings: &Settings, repaired: &mut HashSet<(usize, u64)>) {
+        let _ = rustix::io::read(self.timer, &mut [0; 8]);
+        let Ok(on) = self.record.on() else { return };
+        let open: Vec<Flip> = on.into_iter().filter(|flip| !repaired.contains(&(flip.place, flip.since))).collect();
+        let limit = now().saturating_sub(SLEEPS_AFTER.as_nanos() as u64);
+        let (late, young): (Vec<Flip>, Vec<Flip>) = open.into_iter().partition(|flip| flip.since < limit);
+        repaired.clear();
+        repaired.extend(late.iter().map(|flip| (flip.place, flip.since)));
+        self.put_back(settings, late);
+        if !young.is_empty() {
+            let _ = wake_in(self.timer, SLEEPS_AFTER);
+        }
+    }
+
+    fn put_back(&self, settings: &Settings, flips: Vec<Flip>) {
+        for flip in flips {
+            let written = settings.get(&flip.cookie).map(Setting::write_kernel);
+            let outcome = match &written {
+                Some(Ok(())) => "put_back".to_owned(),
+                Some(Err(error)) => format!("not_put_back error=\"{error}\""),
+                None => "not_put_back error=\"unknown namespace\"".to_owned(),
+            };
+            log::agent(format_args!("switch={outcome} netns={:x}", flip.cookie));
+        }
+    }
+}
+
+/// Wakes whoever polls the timer.
+pub(crate) fn wake_in(timer: BorrowedFd<'_>, time: Duration) -> io::Result<()> {
+    let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let value = Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos().into() };
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: zero, it_value: value })?;
+    Ok(())
+}
+
+/// What a thread brings from a namespace.
+type Fetched = (u8, Vec<OwnedFd>);
+
+fn fetch(namespace: OwnedFd, order: Order, settings: &mut Settings) -> io::Result<Fetched> {
+    // A thread that has left its namespace does nothing else any more: whatever went wrong in it ends with it.
+    let inside = thread::Builder::new().spawn(move || -> io::Result<(Fetched, Option<Setting>)> {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        drop(namespace);
+        let netlink = open_netlink()?;
+        // Else all that follows would be of the wrong namespace, maybe this process's own.
+        if cookie_of(netlink[0].as_fd()) != order.cookie {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::XDEV.raw_os_error()));
+        }
+        match order.want {
+            Want::Netlink => Ok(((0, netlink.into()), None)),
+            Want::Setting => {
+                let setting = Setting::open(true)?;
+                let ([written, effective], shape) = setting.parts();
+                let fds = vec![written.try_clone_to_owned()?, effective.try_clone_to_owned()?];
+                Ok(((shape, fds), Some(setting)))
+            }
+            Want::Locks => Ok(((0, vec![open_lock()?.into(), open_lock()?.into()]), None)),
+            Want::Listeners => Ok(((0, vec![listeners()?]), None)),
+            Want::Forget => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    })?;
+    let (fetched, setting) = inside.join().map_err(|_| io::Error::other("a thread panicked"))??;
+    if let Some(setting) = setting {
+        settings.insert(order.cookie, setting);
+    }
+    Ok(fetched)
+}
+
+/// The numbers of the generic netlink sockets that there are in the calling thread's namespace, eight bytes each.
+fn listeners() -> io::Result<OwnedFd> {
+    const GENERIC: &str = "16";
+    let table = fs::read_to_string("/proc/thread-self/net/netlink")?;
+    let mut numbers = Vec::new();
+    for line in table.lines().skip(1) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let (Some(&GENERIC), Some(Ok(number))) = (words.get(1), words.last().map(|word| word.parse::<u64>())) {
+            numbers.extend(number.to_ne_bytes());
+        }
+    }
+    let file = rustix::fs::memfd_create("listeners", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let file = fs::File::from(file);
+    file.write_all_at(&numbers, 0)?;
+    Ok(file.into())
+}

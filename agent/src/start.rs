@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From one process with all rights to two that have what they need.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use mptcpapi::borrow_fd;
+use mptcpapi::serving::{PathManagerFamily, SOCKET, fork};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, socketpair};
+use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::flips::Record;
+use crate::opener::{Opener, line::Line};
+use crate::policy::Policy;
+use crate::repair::repair_record;
+use crate::server::{Parts, Server};
+use crate::{Error, Options, log, privileges};
+
+const BACKLOG: i32 = 4096;
+
+/// Where things are.
+#[derive(Debug)]
+pub(crate) struct Places {
+    socket: PathBuf,
+    lock: PathBuf,
+    pub(crate) record: PathBuf,
+}
+
+impl Places {
+    pub(crate) fn of(options: &Options) -> Places {
+        let socket = options.socket.clone().unwrap_or_else(|| PathBuf::from(SOCKET));
+        let beside = |ending: &str| {
+            let mut path = OsString::from(&socket);
+            path.push(ending);
+            PathBuf::from(path)
+        };
+        Places { lock: beside(".lock"), record: beside(".switches"), socket }
+    }
+}
+
+/// Only one agent at a time, for as long as one of its processes lives.
+pub(crate) fn take_lock(places: &Places) -> Result<File, Error> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+    let file = options.open(&places.lock).map_err(Error::io(places.lock.display().to_string()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(Error::Running(places.lock.clone())),
+        Err(error) => Err(Error::io(places.lock.display().to_string())(error.into())),
+        Ok(()) => Ok(file),
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Error> {
+    let policy = Policy::read(options.policy.as_deref())?;
+    privileges::check()?;
+    let places = Places::of(options);
+    if let Some(directory) = places.socket.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        fs::create_dir_all(directory).map_err(Error::io(directory.display().to_string()))?;
+    }
+    let lock = take_lock(&places)?;
+    let doing = || Error::io(places.record.display().to_string());
+    let record = Record::open(&places.record, true).map_err(doing())?;
+    match repair_record(&places.record)? {
+        (0, 0) => {}
+        (back, lost) => log::agent(format_args!("repaired={back} not_found={lost}")),
+    }
+    let (listener, is_ours) = listener(&places.socket)?;
+    let metrics = options.metrics.as_deref().map(metrics_listener).transpose()?;
+    let family = PathManagerFamily::find().map_err(Error::io("asking for the kernel's path manager"))?;
+    privileges::raise_descriptor_limit();
+    // No panic of a thread leaves the others to go on with half a change.
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |information| {
+        tell(information);
+        std::process::abort();
+    }));
+    let guard = timer().map_err(Error::io("timerfd"))?;
+    let (ours, theirs) = line().map_err(Error::io("socketpair"))?;
+    let Some(server) = fork().map_err(Error::io("fork"))? else {
+        drop(ours);
+        let ended = serve(listener, metrics, guard, theirs, record, policy, family);
+        // Only ever an error.
+        eprintln!("agent error=\"{}\"", ended.err().map_or_else(String::new, |error| error.to_string()));
+        std::process::exit(1);
+    };
+    drop((theirs, listener, metrics));
+    let ended = open(ours, &record, &guard, server);
+    if is_ours {
+        let _ = fs::remove_file(&places.socket);
+    }
+    if let Some(path) = &options.metrics {
+        let _ = fs::remove_file(path);
+    }
+    drop(lock);
+    ended
+}
+
+fn timer() -> io::Result<OwnedFd> {
+    Ok(timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?)
+}
+
+fn line() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Readable when the process is told to end.
+fn signals() -> io::Result<UnixStream> {
+    let (told, teller) = UnixStream::pair()?;
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::low_level::pipe::register(signal, teller.try_clone()?)?;
+    }
+    Ok(told)
+}
+
+/// The opener's process, to its end.
+fn open(line: OwnedFd, record: &Record, guard: &OwnedFd, server: u32) -> Result<(), Error> {
+    let doing = || Error::io("the opener");
+    privileges::keep(privileges::OPENER).map_err(doing())?;
+    let signals = signals().map_err(doing())?;
+    Opener { line, record, timer: guard.as_fd(), server, signals: &signals }.run().map_err(doing())?;
+    let status = Pid::from_raw(server as i32).map(|pid| waitpid(Some(pid), WaitOptions::empty()));
+    match status {
+        Some(Ok(Some((_, status)))) if status.exit_status() == Some(0) => Ok(()),
+        Some(Ok(Some((_, status)))) => {
+            let why =
+                format!("ended by itself: status {:?}, signal {:?}", status.exit_status(), status.terminating_signal());
+            Err(Error::io("the server")(io::Error::other(why)))
+        }
+        _ => Err(Error::io("the server")(io::Error::other("it cannot be waited for"))),
+    }
+}
+
+/// The server's process; returns only where it cannot begin.
+fn serve(
+    listener: OwnedFd,
+    metrics: Option<UnixListener>,
+    guard: OwnedFd,
+    line: OwnedFd,
+    record: Record,
+    policy: Policy,
+    family: PathManagerFamily,
+) -> Result<(), Error> {
+    let doing = || Error::io("the server");
+    privileges::keep(privileges::SERVER).map_err(doing())?;
+    log::start().map_err(doing())?;
+    let lifeline = line.try_clone().map_err(doing())?;
+    let signals = signals().map_err(doing())?;
+    let line = Line::new(line, family);
+    let server = Server::new(Parts { listener, signals, guard, record, line, lifeline, policy }).map_err(doing())?;
+    if let Some(metrics) = metrics {
+        tell_metrics(metrics, server.clone()).map_err(doing())?;
+    }
+    log::agent("ready");
+    notify("READY=1");
+    server.run()
+}
+
+/// The socket that clients connect to; false where systemd made it.
+fn listener(path: &Path) -> Result<(OwnedFd, bool), Error> {
+    let is_mine = env::var("LISTEN_PID").is_ok_and(|pid| pid.parse() == Ok(std::process::id()));
+    if is_mine && env::var("LISTEN_FDS").is_ok_and(|number| number == "1") {
+        let given = borrow_fd(3).and_then(|given| given.try_clone_to_owned());
+        return given.map(|given| (given, false)).map_err(Error::io("the socket from systemd"));
+    }
+    let make = || -> io::Result<OwnedFd> {
+        // The lock is ours: it is a dead agent's.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        bind(&socket, &SocketAddrUnix::new(path)?)?;
+        // Who may ask is for the policy to say.
+        fs::set_permissions(path, Permissions::from_mode(0o666))?;
+        listen(&socket, BACKLOG)?;
+        Ok(socket)
+    };
+    Ok((make().map_err(Error::io(path.display().to_string()))?, true))
+}
+
+fn metrics_listener(path: &Path) -> Result<UnixListener, Error> {
+    let make = || -> io::Result<UnixListener> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o660))?;
+        Ok(listener)
+    };
+    make().map_err(Error::io(path.display().to_string()))
+}
+
+/// One reader after the other: they are the administrator's.
+fn tell_metrics(listener: UnixListener, server: Arc<Server>) -> io::Result<()> {
+    const PATIENCE: Option<Duration> = Some(Duration::from_secs(1));
+    thread::Builder::new().name("metrics".into()).spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else {
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            };
+            let _ = stream.set_read_timeout(PATIENCE).and(stream.set_write_timeout(PATIENCE));
+            // Whatever it asks, there is one answer.
+            if stream.read(&mut [0; 4096]).is_ok() {
+                let _ = stream.write_all(server.metrics.page(&server.now()).as_bytes());
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Tells systemd, where it wants to know.
+pub(crate) fn notify(state: &str) {
+    let Some(place) = env::var_os("NOTIFY_SOCKET") else { return };
+    let address = match place.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        path => SocketAddr::from_pathname(Path::new(std::ffi::OsStr::from_bytes(path))),
+    };
+    // It is not there to be relied on.
+    let _ = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+}
