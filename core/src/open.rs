@@ -260,7 +260,7 @@ pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Res
         listed: None,
     };
     attempt.ask(turn)?;
-    let outcome = attempt.outcome();
+    let outcome = attempt.outcome().and_then(|opened| attempt.is_bound(&opened).map(|()| opened));
     if outcome.is_err() {
         attempt.withdraw_half_open();
     }
@@ -389,6 +389,19 @@ impl<'a> Attempt<'a> {
             return Err(why_closed(None, None));
         }
         Ok(Progress::Wait(if since_established.is_some() { CONFIRM_STEP } else { Duration::from_secs(1) }))
+    }
+
+    /// An older kernel (seen: 6.1) takes no notice of the interface that it is told.
+    fn is_bound(&self, opened: &Subflow) -> Result<()> {
+        if self.interface == 0 {
+            return Ok(());
+        }
+        let io_error = |error: io::Error| Error::io(OPERATION, &error);
+        match detail::bound_interface(self.connection.as_fd(), opened).map_err(io_error)? {
+            Some(interface) if interface == self.interface => Ok(()),
+            _ => Err(Error::new(ErrorKind::Unsupported, OPERATION)
+                .with_hint("this kernel binds no subflow to an interface: give a local address instead")),
+        }
     }
 
     fn entries(&self) -> Result<Vec<Subflow>> {
@@ -523,9 +536,13 @@ pub(crate) fn resync_ids(
     Ok(())
 }
 
-/// The kernel's table of local addresses.
+/// The kernel's table of local addresses. Before 6.9 it shows that to nobody: then what this process knows of it.
 fn local_addresses(fd: BorrowedFd<'_>, token: u32) -> io::Result<Vec<(SocketAddr, u8)>> {
     let mut socket = crate::pm::open(fd)?;
+    if !crate::pm::heeds_tokens(&mut socket) {
+        socket.done();
+        return Ok(with_opened(fd, |opened| opened.ids.given().to_vec()));
+    }
     let (outcome, table) = crate::pm::local_addresses(&mut socket, token)?;
     socket.done();
     if outcome.errno == 0 { Ok(table) } else { Err(io::Error::from_raw_os_error(outcome.errno)) }

@@ -10,8 +10,8 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::net::Shutdown;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 #[cfg(feature = "agent")]
 use std::os::fd::{BorrowedFd, OwnedFd};

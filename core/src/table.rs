@@ -202,6 +202,11 @@ impl AddressIds {
         Some(free)
     }
 
+    /// All that are known.
+    pub(crate) fn given(&self) -> &[(SocketAddr, u8)] {
+        &self.given
+    }
+
     /// The initial subflow's address has the id 0, without asking. It is looked up once.
     pub(crate) fn set_initial(&mut self, local: impl FnOnce() -> Option<IpAddr>) {
         if !self.given.iter().any(|(_, id)| *id == 0) && !self.taken_back.contains(&0) {

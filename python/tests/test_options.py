@@ -107,6 +107,20 @@ def test_without_the_program(connection: Connection, lab: Lab) -> None:
         assert (caught.value.errno, "mptcpapi load-bpf" in caught.value.hint) == (errno.ENOSYS, True)
 
 
+def test_rates_of_eight_bytes(connection: Connection, loaded: Callable[[Callable[[], Any]], Any]) -> None:
+    """As on a TCP socket: all ones mean no limit, in four bytes and in eight."""
+    rate = 47  # SO_MAX_PACING_RATE
+    with socket.socket() as plain:
+        for value in (struct.pack("Q", 10**6), struct.pack("Q", 2**64 - 1), struct.pack("I", 2**32 - 1), 250_000):
+            plain.setsockopt(socket.SOL_SOCKET, rate, value)
+            loaded(lambda value=value: connection.setsockopt(2, socket.SOL_SOCKET, rate, value))
+            for length in (4, 8, 12):
+                answer = loaded(lambda length=length: connection.getsockopt(2, socket.SOL_SOCKET, rate, length))
+                assert answer == plain.getsockopt(socket.SOL_SOCKET, rate, length)
+    with pytest.raises(OSError, match="no limit at all"):
+        loaded(lambda: connection.setsockopt(2, socket.SOL_SOCKET, rate, struct.pack("Q", 10**10)))
+
+
 def test_attributes_of_errors(connection: Connection) -> None:
     with pytest.raises(OSError, match=r".") as caught:
         connection.getsockopt(1, TCP, 9999)
