@@ -7,6 +7,7 @@ use crate::Failure;
 use crate::output::{Line, Output, Style, width, wrapped};
 
 mod checks;
+mod options;
 mod self_test;
 mod system;
 
@@ -24,6 +25,9 @@ pub(crate) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Only show which options of one subflow can be read and set, and what that needs; tries nothing out
+    #[arg(long)]
+    options: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -35,7 +39,15 @@ it is not ok, what to do.
 
 JSON: {version, ok, checks}; ok is what the exit status says. Of each check:
 {check, status, finding, advice}, where advice is null if there is nothing to
-do. The names of the checks stay; later versions may add some.";
+do. The names of the checks stay; later versions may add some.
+
+Options: read from sock_diag, which needs nothing; or by the BPF program (bpf),
+which `mptcpapi load-bpf` loads; sock_diag or bpf: with CAP_NET_ADMIN from
+sock_diag, else by the program. They are set by the program. A capability is
+that of the network namespace that the connection is in; any TCP socket asks for
+the same one. since: the first kernel that does all of it; sock_diag is read from
+5.16 on. JSON: {version, options}, of each {level, level_number, option, number,
+value, get, set, needs, since}; get, set and needs may be null.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -76,6 +88,10 @@ impl Check {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<i32, Failure> {
+    if arguments.options {
+        options::show(arguments.json)?;
+        return Ok(0);
+    }
     let report = checks::all()?;
     let mut output = Output::new();
     if arguments.json {
