@@ -178,11 +178,20 @@ impl Connection<'_> {
     /// # Errors
     /// [`ErrorKind::NotReady`], [`ErrorKind::NotMptcp`], [`ErrorKind::FellBack`].
     pub fn monitor(&self) -> Result<Monitor> {
-        let snapshot = self.snapshot(OPERATION)?;
+        let snapshot = connected(self)?;
         let monitor = Monitor::in_namespace_of(self, &snapshot)?;
         monitor.watch(self, &snapshot)?;
         Ok(monitor)
     }
+}
+
+/// A listing of a connection that has a token, by which its events are known.
+fn connected(connection: &Connection<'_>) -> Result<Snapshot> {
+    let snapshot = connection.snapshot(OPERATION)?;
+    if snapshot.token == 0 {
+        return Err(Error::new(ErrorKind::NotReady, OPERATION).with_hint("connect the socket first"));
+    }
+    Ok(snapshot)
 }
 
 impl Monitor {
@@ -217,7 +226,7 @@ impl Monitor {
     /// As [`Connection::monitor`]; EXDEV for a connection of another namespace; EDQUOT where the agent lets this user have
     /// the events of so many connections and no more: compare listings with a monitor of its own.
     pub fn add(&self, connection: &Connection<'_>) -> Result<u32> {
-        let snapshot = connection.snapshot(OPERATION)?;
+        let snapshot = connected(connection)?;
         if lock(&self.hubs).first().is_some_and(|hub| !hub.is_in_namespace_of(connection.as_fd())) {
             let hint = "the connection is in another network namespace than the others of this monitor";
             return Err(Error::os(OPERATION, libc::EXDEV).with_hint(hint));
@@ -249,9 +258,6 @@ impl Monitor {
     }
 
     fn watch(&self, connection: &Connection<'_>, snapshot: &Snapshot) -> Result<u32> {
-        if snapshot.token == 0 {
-            return Err(Error::new(ErrorKind::NotReady, OPERATION).with_hint("connect the socket first"));
-        }
         // What the kernel said before this moment is not for us.
         self.dispatch().map_err(|error| Error::io(OPERATION, &error))?;
         for hub in lock(&self.hubs).iter().filter(|hub| hub.has_events_of(snapshot.token)) {

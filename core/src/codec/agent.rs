@@ -62,7 +62,9 @@ struct RawRequest {
     remote_port: u16,
     address_id: u8,
     backup: u8,
-    _pad: [u8; 2],
+    /// Addresses that are IPv6 although IPv4 is in them: 1 the local one, 2 the remote one.
+    mapped: u8,
+    _pad: u8,
 }
 
 /// The layout of a reply.
@@ -199,7 +201,8 @@ impl Request {
             remote_port: remote.port(),
             address_id,
             backup: backup.into(),
-            _pad: [0; 2],
+            mapped: u8::from(is_mapped(local)) | u8::from(is_mapped(remote)) << 1,
+            _pad: 0,
         };
         zerocopy::transmute!(raw)
     }
@@ -208,10 +211,11 @@ impl Request {
     /// None for bytes that no client of this version sends: another length, unknown words, a boolean that is none.
     pub fn decode(bytes: &[u8]) -> Option<Request> {
         let raw = RawRequest::read_from_bytes(bytes).ok()?;
-        if (raw.magic, raw.version, raw._pad) != (MAGIC, VERSION, [0; 2]) || raw.backup > 1 {
+        if (raw.magic, raw.version, raw._pad) != (MAGIC, VERSION, 0) || raw.backup > 1 || raw.mapped > 3 {
             return None;
         }
-        let (local, remote) = (address(raw.local, raw.local_port), address(raw.remote, raw.remote_port));
+        let local = address(raw.local, raw.local_port, raw.mapped & 1 != 0)?;
+        let remote = address(raw.remote, raw.remote_port, raw.mapped & 2 != 0)?;
         let (id, interface, backup) = (raw.address_id, raw.interface, raw.backup == 1);
         let command = |command| Operation::Command(CommandFor(command));
         let operation = match raw.operation {
@@ -272,7 +276,18 @@ fn octets(ip: IpAddr) -> [u8; 16] {
     }
 }
 
+fn is_mapped(address: SocketAddr) -> bool {
+    matches!(address.ip(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
+}
+
+/// None for what says that IPv4 is in it, and is wrong.
 #[cfg(any(test, feature = "agent", feature = "fuzzing"))]
-fn address(octets: [u8; 16], port: u16) -> SocketAddr {
-    SocketAddr::new(Ipv6Addr::from(octets).to_canonical(), port)
+fn address(octets: [u8; 16], port: u16, stays_mapped: bool) -> Option<SocketAddr> {
+    let v6 = Ipv6Addr::from(octets);
+    let ip = match v6.to_ipv4_mapped() {
+        Some(v4) if !stays_mapped => v4.into(),
+        None if stays_mapped => return None,
+        _ => v6.into(),
+    };
+    Some(SocketAddr::new(ip, port))
 }

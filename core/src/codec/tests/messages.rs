@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The agent's messages.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proptest::prelude::*;
 
 use crate::codec::agent::{CommandFor, Operation, REQUEST_SIZE, Reply, Request};
 use crate::codec::pm::Command;
 
-/// An IPv4 address in IPv6 clothes means the IPv4 address, in these messages.
+/// An IPv4 address in IPv6 clothes stays that: it is how a socket of IPv6 has it.
 fn address() -> impl Strategy<Value = SocketAddr> {
-    (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip.to_canonical(), port))
+    let mapped = any::<Ipv4Addr>().prop_map(|v4| IpAddr::V6(v4.to_ipv6_mapped()));
+    (prop_oneof![any::<IpAddr>(), mapped], any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port))
 }
 
 fn command() -> impl Strategy<Value = Command> {

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""An agent on a private path."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+TOP = Path(__file__).resolve().parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target"))
+COMMAND = os.environ.get("MPTCPAPI_COMMAND", str(TARGET / "debug/mptcpapi"))
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    """The limit is only there so that a broken test ends."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.005)
+    return value
+
+
+class Agent:
+    """Runs until it is stopped. `start` is Popen, or what runs a program on a host of the lab."""
+
+    def __init__(self, start: Callable[..., subprocess.Popen[Any]] = subprocess.Popen, policy: str | None = None) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="mptcpapi-agent-"))
+        # Clients are other users.
+        self.directory.chmod(0o755)
+        self.socket = str(self.directory / "agent.sock")
+        self.metrics_path = str(self.directory / "metrics.sock")
+        self.log_path = self.directory / "log"
+        self.argv = [COMMAND, "agent", "--socket", self.socket, "--metrics", self.metrics_path]
+        if policy is not None:
+            (self.directory / "policy.toml").write_text(policy)
+            self.argv += ["--policy", str(self.directory / "policy.toml")]
+        self.start = start
+        self.begin()
+
+    def begin(self) -> None:
+        seen = self.log().count("agent ready") if self.log_path.exists() else 0
+        with self.log_path.open("a") as log:
+            self.process = self.start(self.argv, stderr=log, stdin=subprocess.DEVNULL)
+        wait_until(lambda: self.log().count("agent ready") > seen or self.process.poll() is not None, "ready")
+        assert self.process.poll() is None, self.log()
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    @property
+    def opener(self) -> int:
+        return self.process.pid
+
+    @property
+    def server(self) -> int:
+        """The process that talks to clients."""
+        children = Path(f"/proc/{self.opener}/task/{self.opener}/children").read_text().split()
+        assert len(children) == 1, children
+        return int(children[0])
+
+    def descriptors(self, pid: int | None = None) -> int:
+        return len(os.listdir(f"/proc/{pid or self.server}/fd"))
+
+    def metrics(self) -> dict[str, float]:
+        import socket
+
+        with socket.socket(socket.AF_UNIX) as reader:
+            reader.connect(self.metrics_path)
+            reader.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            text = b""
+            while part := reader.recv(65536):
+                text += part
+        lines = text.decode().split("\r\n\r\n", 1)[1].splitlines()
+        pairs = (line.split() for line in lines if not line.startswith("#"))
+        return {name.removeprefix("mptcpapi_agent_"): float(value) for name, value in pairs}
+
+    def stop(self) -> str:
+        """Ends it in order; its log."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            assert self.process.wait(20) == 0, self.log()
+        log = self.log()
+        shutil.rmtree(self.directory)
+        return log
