@@ -130,6 +130,8 @@ type Features struct {
 	NetAdmin bool
 	// SubflowOptions: the BPF program is loaded that reads and sets options of one subflow (mptcpapi load-bpf).
 	SubflowOptions bool
+	// Agent: an agent answers, which controls connections for processes without privilege (mptcpapi agent).
+	Agent bool
 	// PathManager is the one that new connections of this network namespace get.
 	PathManager PathManager
 	// Hint is what to do about a refusal to make MPTCP sockets; empty where there is none.
@@ -155,6 +157,7 @@ func Probe() (Features, error) {
 		PathManagerKnown: c.PathManagerKnown != 0,
 		NetAdmin:         c.NetAdmin != 0,
 		SubflowOptions:   c.SubflowOptions != 0,
+		Agent:            c.Agent != 0,
 		PathManager:      PathManager(c.PathManager),
 		Hint:             capi.Text(c.Hint[:]),
 	}, nil

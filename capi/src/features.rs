@@ -41,6 +41,7 @@ pub unsafe extern "C" fn mptcpapi_features_e(features: *mut mptcpapi_features, e
             place.path_manager = path_manager_number(found.path_manager);
             put_text(&mut place.hint, found.hint);
             place.subflow_options = found.subflow_options.into();
+            place.agent = found.agent.into();
         };
         // SAFETY: one struct of its size is there, by the same promise.
         unsafe { target.write(0, fill) };

@@ -178,8 +178,10 @@ pub struct mptcpapi_features {
     pub hint: [c_char; 128],
     /// 1: the BPF program is loaded that reads and sets options of one subflow (`mptcpapi load-bpf`).
     pub subflow_options: u8,
+    /// 1: an agent answers, which controls connections for processes without privilege (`mptcpapi agent`).
+    pub agent: u8,
     /// Zero.
-    pub reserved2: [u8; 3],
+    pub reserved2: [u8; 2],
 }
 
 /// The reason of a failure, or of a plain TCP socket, in numbers and words. All strings end with a zero byte.

@@ -285,8 +285,9 @@ fn no_privilege(connection: &Connection<'_>, operation: &'static str, snapshot: 
     if only_for_the_application && pm::path_manager(connection.as_fd(), snapshot.token) == PathManager::Kernel {
         return kernel_path_manager(operation);
     }
-    Error::new(ErrorKind::PermissionDenied, operation)
-        .with_hint("this needs CAP_NET_ADMIN in the connection's network namespace")
+    Error::new(ErrorKind::PermissionDenied, operation).with_hint(
+        "this needs CAP_NET_ADMIN in the connection's network namespace, or the agent: `mptcpapi agent`, as root",
+    )
 }
 
 fn kernel_path_manager(operation: &'static str) -> Error {

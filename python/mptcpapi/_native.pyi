@@ -207,6 +207,7 @@ class Features:
         "path_manager_known",
         "net_admin",
         "subflow_options",
+        "agent",
         "path_manager",
         "hint",
     )
@@ -226,6 +227,8 @@ class Features:
     def net_admin(self) -> bool: ...
     @property
     def subflow_options(self) -> bool: ...
+    @property
+    def agent(self) -> bool: ...
     @property
     def path_manager(self) -> PathManager: ...
     @property

@@ -15,6 +15,7 @@ const FIELDS: [&str; 10] = [
     "path_manager_known",
     "net_admin",
     "subflow_options",
+    "agent",
     "path_manager",
     "hint",
 ];
@@ -76,6 +77,12 @@ impl Features {
     #[getter]
     fn subflow_options(&self) -> bool {
         self.0.subflow_options
+    }
+
+    /// An agent answers, which controls connections for processes without privilege (`mptcpapi agent`).
+    #[getter]
+    fn agent(&self) -> bool {
+        self.0.agent
     }
 
     /// The path manager that new connections of this namespace get.

@@ -217,6 +217,7 @@ def test_version_and_features(command: Command, lab: Lab) -> None:
         "path_manager_known": True,
         "net_admin": True,
         "subflow_options": False,
+        "agent": False,
         "path_manager": "kernel",
         "hint": False,
     }

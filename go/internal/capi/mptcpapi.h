@@ -388,8 +388,10 @@ struct mptcpapi_features {
   char hint[128];
   /** 1: the BPF program is loaded that reads and sets options of one subflow (`mptcpapi load-bpf`). */
   uint8_t subflow_options;
+  /** 1: an agent answers, which controls connections for processes without privilege (`mptcpapi agent`). */
+  uint8_t agent;
   /** Zero. */
-  uint8_t reserved2[3];
+  uint8_t reserved2[2];
 };
 
 #ifdef __cplusplus

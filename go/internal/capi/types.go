@@ -79,7 +79,8 @@ type Features struct {
 	PathManager      uint32
 	Hint             [128]byte
 	SubflowOptions   uint8
-	_                [3]uint8
+	Agent            uint8
+	_                [2]uint8
 }
 
 // Error is struct mptcpapi_error.

@@ -106,6 +106,7 @@ static void command_features(char **words) {
   printf("\"detail\": %s, \"path_manager_known\": %s, \"net_admin\": %s, ", json_bool(found.detail),
          json_bool(found.path_manager_known), json_bool(found.net_admin));
   printf("\"subflow_options\": %s, ", json_bool(found.subflow_options));
+  printf("\"agent\": %s, ", json_bool(found.agent));
   printf("\"path_manager\": \"%s\", \"hint\": %s}}\n", mptcpapi_path_manager_name(found.path_manager),
          json_bool(found.hint[0]));
 }

@@ -369,7 +369,7 @@ func features() (interface{}, error) {
 	}
 	return object{
 		"mptcp": f.Mptcp, "socket_errno": int(f.SocketErrno), "info": f.Info, "full_info": f.FullInfo, "detail": f.Detail,
-		"path_manager_known": f.PathManagerKnown, "net_admin": f.NetAdmin, "subflow_options": f.SubflowOptions,
+		"path_manager_known": f.PathManagerKnown, "net_admin": f.NetAdmin, "subflow_options": f.SubflowOptions, "agent": f.Agent,
 		"path_manager": f.PathManager.String(),
 		"hint":         f.Hint != "",
 	}, nil

@@ -138,6 +138,7 @@ fn features() -> Answer {
         "path_manager_known": found.path_manager_known,
         "net_admin": found.net_admin,
         "subflow_options": found.subflow_options,
+        "agent": found.agent,
         "path_manager": found.path_manager.name(),
         "hint": !found.hint.is_empty(),
     }))
