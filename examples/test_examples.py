@@ -101,6 +101,74 @@ def test_handover(lab: Lab, language: str, failure: str) -> None:
     assert result["subflows_at_the_end"] == 1
 
 
+@pytest.fixture
+def bpf(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The wheel's command.
+    monkeypatch.setenv("MPTCPAPI_COMMAND", str(Path(sys.executable).with_name("mptcpapi")))
+    try:
+        lab.load_bpf()
+    except LabError as error:
+        if os.environ.get("MPTCPAPI_EXPECT_ALL") == "1":
+            raise
+        pytest.skip(f"NO BPF: {error}")
+
+
+COUNTERS = """
+table inet seen {
+  counter path1_ef {}
+  counter path1_other {}
+  counter path2_ef {}
+  counter path2_other {}
+  chain in {
+    type filter hook input priority 0;
+    tcp flags syn return
+    iifname "path1" ip dscp ef counter name path1_ef return
+    iifname "path1" counter name path1_other
+    iifname "path2" ip dscp ef counter name path2_ef return
+    iifname "path2" counter name path2_other
+  }
+}
+"""
+
+
+def bytes_seen(lab: Lab, counter: str) -> int:
+    """What has come to the server."""
+    text = lab.server.run(["nft", "list", "counter", "inet", "seen", counter])
+    return int(re.search(r"bytes (\d+)", text)[1])  # type: ignore[index]
+
+
+def subflows_of_ss(lab: Lab) -> list[dict[str, str | None]]:
+    """What ss says of each path's subflow."""
+    words = {"tos": r"\btos:(\S+)", "limit": r"\bpacing_rate \d+bps/(\d+)bps", "name": r"\b(reno|cubic|bbr)\b"}
+    lines = sorted(lab.client.run(["ss", "-tinemOH", "--tos", "dport", "=", ":5201"]).splitlines())
+    found = [{name: re.search(pattern, line) for name, pattern in words.items()} for line in lines]
+    return [{name: match and match[1] for name, match in matches.items()} for matches in found]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_options(lab: Lab, bpf: None, language: str) -> None:
+    """Each subflow has its own, by the program's word, by that of ss, and in the packets that arrive."""
+    allowed = lab.client.run(["sysctl", "-n", "net.ipv4.tcp_allowed_congestion_control"]).split()
+    other = next((name for name in allowed if name != "reno"), "reno")
+    lab.nft_server(COUNTERS)
+    arguments = [lab.server_address(1), "5201", "60"]
+    with lab.run_client([*program("options", language), *arguments], stdout=subprocess.PIPE, text=True) as process:
+        assert [process.stdout.readline().rstrip() for _ in range(4)] == [
+            "before  1  10.77.1.1  tos 0x00  no limit  reno",
+            "before  2  10.77.2.1  tos 0x00  no limit  reno",
+            "after   1  10.77.1.1  tos 0xb8  1000000 B/s  reno",
+            f"after   2  10.77.2.1  tos 0x00  no limit  {other}",
+        ]
+        wait_until(lambda: sum(bytes_seen(lab, name) for name in ("path1_ef", "path2_other")) > 4_000_000, "all data")
+        first, second = subflows_of_ss(lab)
+        process.kill()
+    assert first == {"tos": "0xb8", "limit": "8000000", "name": "reno"}
+    assert second == {"tos": "0", "limit": None, "name": other}
+    # Before, the request and the acknowledgement of the handshake; after, much.
+    assert bytes_seen(lab, "path1_ef") > 20_000 and bytes_seen(lab, "path1_other") < 1000
+    assert bytes_seen(lab, "path2_other") > 20_000 and bytes_seen(lab, "path2_ef") == 0
+
+
 def readme_blocks() -> dict[str, str]:
     text = (TOP / "README.md").read_text()
     return {kind: code for kind, code in re.findall(r"```(python|rust|go|c)\n(.*?)```", text, re.DOTALL)}
