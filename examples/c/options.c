@@ -27,13 +27,14 @@ static void show(const char *when, int fd) {
     uint64_t rate = 0;
     char host[64], limit[32] = "no limit", name[16] = "";
     socklen_t tos_size = sizeof tos, rate_size = sizeof rate, name_size = sizeof name;
-    check(mptcpapi_subflow_getsockopt(fd, list[i].id, IPPROTO_IP, IP_TOS, &tos, &tos_size), "IP_TOS");
-    check(mptcpapi_subflow_getsockopt(fd, list[i].id, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &rate_size), "pacing rate");
-    check(mptcpapi_subflow_getsockopt(fd, list[i].id, IPPROTO_TCP, TCP_CONGESTION, name, &name_size), "congestion");
+    uint32_t id = list[i].id;
+    check(mptcpapi_subflow_getsockopt(fd, id, IPPROTO_IP, IP_TOS, &tos, &tos_size), "IP_TOS");
+    check(mptcpapi_subflow_getsockopt(fd, id, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &rate_size), "pacing rate");
+    check(mptcpapi_subflow_getsockopt(fd, id, IPPROTO_TCP, TCP_CONGESTION, name, &name_size), "congestion");
     getnameinfo((struct sockaddr *)&list[i].local, sizeof list[i].local, host, sizeof host, NULL, 0, NI_NUMERICHOST);
     if (rate != UINT64_MAX)
       snprintf(limit, sizeof limit, "%llu B/s", (unsigned long long)rate);
-    printf("%s  %u  %s  tos 0x%02x  %s  %s\n", when, list[i].id, host, tos, limit, name);
+    printf("%s  %u  %s  tos 0x%02x  %s  %s\n", when, id, host, tos, limit, name);
   }
   fflush(stdout);
 }
@@ -69,10 +70,11 @@ int main(int argc, char **argv) {
   check(mptcpapi_subflow_getsockopt(fd, list[1].id, IPPROTO_TCP, TCP_CONGESTION, congestion, &size), "congestion");
   another_congestion_control(congestion);
   int tos = 0xb8, rate = 1000000;
+  uint32_t first = list[0].id, second = list[1].id;
   struct mptcpapi_option options[] = {
-      {.size = sizeof *options, .subflow = list[0].id, .level = IPPROTO_IP, .name = IP_TOS, .value = &tos, .length = sizeof tos},
-      {.subflow = list[0].id, .level = SOL_SOCKET, .name = SO_MAX_PACING_RATE, .value = &rate, .length = sizeof rate},
-      {.subflow = list[1].id, .level = IPPROTO_TCP, .name = TCP_CONGESTION, .value = congestion, .length = sizeof congestion},
+      {sizeof *options, first, IPPROTO_IP, IP_TOS, &tos, sizeof tos, 0, 0, 0},
+      {sizeof *options, first, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof rate, 0, 0, 0},
+      {sizeof *options, second, IPPROTO_TCP, TCP_CONGESTION, congestion, sizeof congestion, 0, 0, 0},
   };
   check(mptcpapi_subflow_setsockopts(fd, options, 3), "set");
   for (int i = 0; i < 3; i++)

@@ -18,6 +18,7 @@ import mptcpapi  # noqa: E402
 from handover import show_handover  # noqa: E402
 from lab import Lab, LabError  # noqa: E402
 from mptcpapi import Connection  # noqa: E402
+from options import show_options  # noqa: E402
 from peer import BLOCK  # noqa: E402
 
 SIZE = 24 * 1024 * 1024
@@ -108,6 +109,7 @@ def main() -> int:
     except LabError as error:
         print(error, file=sys.stderr)
         return 1
+    show_options(title)
     show_handover(title)
     width = min(shutil.get_terminal_size().columns, 100)
     print("\n" + "─" * width)
