@@ -42,6 +42,7 @@ pub(crate) fn inode(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: one struct out, which outlives the call.
     check(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) }.into())?;
+    #[allow(clippy::useless_conversion, reason = "of 32 bits on some platforms")]
     Ok(stat.st_ino.into())
 }
 
