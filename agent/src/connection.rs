@@ -20,7 +20,7 @@ pub(crate) struct Connection {
     pub(crate) id: u64,
     pub(crate) user: Arc<User>,
     /// For the log only.
-    pub(crate) pid: i32,
+    pub(crate) pid: u32,
     /// The policy does not admit the user.
     pub(crate) is_refused: bool,
     pub(crate) handshake: Mutex<Option<Handshake>>,
@@ -46,7 +46,7 @@ impl Connection {
         id: u64,
         fd: OwnedFd,
         user: Arc<User>,
-        pid: i32,
+        pid: u32,
         is_refused: bool,
         closing: Arc<Closing>,
     ) -> Connection {

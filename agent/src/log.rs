@@ -47,7 +47,7 @@ fn write(line: String) {
 }
 
 /// A change that a client asked for, made or refused.
-pub(crate) fn change(uid: u32, pid: i32, operation: &str, namespace: u64, errno: i32, detail: &str) {
+pub(crate) fn change(uid: u32, pid: u32, operation: &str, namespace: u64, errno: i32, detail: &str) {
     let outcome = if errno == 0 { "done" } else { "refused" };
     let mut line = format!("{outcome} op={operation} uid={uid} pid={pid} netns={namespace:x} errno={errno}");
     if !detail.is_empty() {

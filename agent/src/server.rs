@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mptcpapi::serving::{Operation, REQUEST_SIZE, Request, peer_groups, receive};
+use mptcpapi::serving::{Operation, REQUEST_SIZE, Request, peer, peer_groups, receive};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown, sockopt::socket_peercred};
+use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
 
 use crate::connection::{Closing, Connection, Handshake};
 use crate::flips::Record;
@@ -265,14 +265,12 @@ impl Server {
     }
 
     fn accepted(&self, fd: OwnedFd) {
-        // Without credentials, it is nobody.
-        let (uid, gid, pid) = match socket_peercred(&fd) {
-            Ok(peer) => (peer.uid.as_raw(), peer.gid.as_raw(), peer.pid.as_raw_nonzero().get()),
-            Err(_) => (u32::MAX, u32::MAX, 0),
-        };
+        // Without credentials, it is nobody, and refused.
+        let credentials = peer(fd.as_fd());
+        let (uid, gid, pid) = *credentials.as_ref().unwrap_or(&(u32::MAX, u32::MAX, 0));
         let user = self.users.of(uid);
         let groups = || peer_groups(fd.as_fd()).unwrap_or_default().into_iter().chain([gid]).collect();
-        let is_refused = !self.policy.admits(uid, groups);
+        let is_refused = credentials.is_err() || !self.policy.admits(uid, groups);
         if !user.connected(self.policy.connections) {
             return self.closing.close(&user, vec![fd]);
         }

@@ -62,6 +62,17 @@ fn answer(outcome: Outcome) -> Answer {
     (outcome.errno, outcome.message.unwrap_or_default())
 }
 
+/// Who connected a Unix socket: uid, gid and pid; the pid is 0 where this process does not see that one.
+pub fn peer(line: BorrowedFd<'_>) -> io::Result<(u32, u32, u32)> {
+    let mut bytes = [0; size_of::<libc::ucred>()];
+    if getsockopt(line, libc::SOL_SOCKET, libc::SO_PEERCRED, &mut bytes)? != bytes.len() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let [pid, uid, gid] =
+        [0, 4, 8].map(|at| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]));
+    Ok((uid, gid, pid))
+}
+
 /// The groups of the process at the other end of a Unix socket, its own one not among them.
 pub fn peer_groups(line: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     let mut bytes = vec![0; 4 * 65536];

@@ -30,7 +30,9 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20) -> 
 class Agent:
     """Runs until it is stopped. `start` is Popen, or what runs a program on a host of the lab."""
 
-    def __init__(self, start: Callable[..., subprocess.Popen[Any]] = subprocess.Popen, policy: str | None = None) -> None:
+    def __init__(
+        self, start: Callable[..., subprocess.Popen[Any]] = subprocess.Popen, policy: str | None = None
+    ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="mptcpapi-agent-"))
         # Clients are other users.
         self.directory.chmod(0o755)

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""The switch is off again, whoever stops, dies or lies; and a socket is what its maker was told."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+from lab import Lab
+from running import COMMAND, Agent, wait_until
+from wire import BEGIN, DONE, HELLO, NOBODY, Client, Closed, Request
+
+SETTING = "net.mptcp.path_manager"
+ATTEMPTS = 200
+
+
+@pytest.fixture
+def witness(lab: Lab) -> Iterator[socket.socket]:
+    """Any socket of the client's namespace."""
+    with lab.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        yield made
+
+
+def setting(lab: Lab) -> str:
+    value = lab.sysctl_client(SETTING)
+    assert value is not None
+    return value.strip()
+
+
+def is_off(lab: Lab) -> bool:
+    return setting(lab) == "kernel"
+
+
+def begin(client: Client, witness: socket.socket) -> int:
+    return client.ask(Request(BEGIN), [witness.fileno()]).errno
+
+
+def test_in_time(client: Client, lab: Lab, witness: socket.socket, agent: Agent) -> None:
+    for _ in range(50):
+        assert begin(client, witness) == 0
+        assert client.ask(Request(DONE)).errno in (0, errno.EAGAIN)
+        assert is_off(lab)
+    assert agent.metrics()["handshakes_total"] >= 25
+
+
+def test_who_does_not_answer_is_put_off(agent: Agent, lab: Lab, witness: socket.socket) -> None:
+    def stop(client: Client) -> int:
+        outcome = begin(client, witness)
+        if outcome == 0:
+            wait_until(lambda: is_off(lab), "off, although nobody said DONE")
+            assert client.ask(Request(DONE)).errno == errno.EAGAIN
+        return outcome
+
+    with Client(agent.socket) as client:
+        wait_until(lambda: stop(client) == errno.EBUSY, "put off")
+        assert agent.metrics()["late_total"] >= 4
+    with Client(agent.socket) as again:
+        # Another connection, the same user.
+        assert begin(again, witness) == errno.EBUSY
+        assert again.hello().errno == 0
+    with Client(agent.socket, 1) as other:
+        assert begin(other, witness) == 0
+    with Client(agent.socket) as again:
+        wait_until(lambda: begin(again, witness) == 0, "let in again")
+
+
+def test_who_leaves_in_the_middle(agent: Agent, lab: Lab, witness: socket.socket) -> None:
+    for uid in range(3000, 3050):
+        with Client(agent.socket, uid) as client:
+            assert begin(client, witness) == 0
+        wait_until(lambda: is_off(lab), "off")
+    assert agent.metrics()["handshakes_total"] == 0
+
+
+def test_a_second_begin_is_nonsense(client: Client, witness: socket.socket, lab: Lab) -> None:
+    client.send(Request(BEGIN).encode(), [witness.fileno()])
+    client.send(Request(BEGIN).encode(), [witness.fileno()])
+    assert client.receive().errno == 0
+    assert client.is_closed()
+    wait_until(lambda: is_off(lab), "off")
+
+
+def test_a_hundred_at_once(agent: Agent, lab: Lab, witness: socket.socket) -> None:
+    clients = [Client(agent.socket, 4000 + number) for number in range(100)]
+    for client in clients:
+        client.send(Request(BEGIN).encode(), [witness.fileno()])
+    # Those that are not waited for are late; none is forgotten.
+    assert all(client.receive().errno == 0 for client in clients)
+    assert {client.ask(Request(DONE)).errno for client in clients} <= {0, errno.EAGAIN}
+    for client in clients:
+        client.close()
+    assert is_off(lab)
+
+
+def test_a_namespace_that_is_userspace_stays_so(client: Client, lab: Lab, witness: socket.socket) -> None:
+    lab.sysctl_client(SETTING, "userspace")
+    for _ in range(3):
+        assert begin(client, witness) == 0
+        # Nothing is switched, so nothing is late.
+        assert client.ask(Request(HELLO)).errno == 0
+        assert client.ask(Request(DONE)).errno == 0
+        assert setting(lab) == "userspace"
+
+
+def hold_lock(lab: Lab) -> socket.socket:
+    with lab.enter():
+        held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        held.bind("\0mptcpapi/path_manager")
+    return held
+
+
+def test_the_lock_is_waited_for(client: Client, lab: Lab, witness: socket.socket) -> None:
+    held = hold_lock(lab)
+    client.send(Request(BEGIN).encode(), [witness.fileno()])
+    assert is_off(lab)
+    held.close()
+    assert client.receive().errno == 0
+    assert client.ask(Request(DONE)).errno in (0, errno.EAGAIN)
+    with hold_lock(lab):
+        reply = client.ask(Request(BEGIN), [witness.fileno()])
+        assert reply.errno == errno.EBUSY and "mptcpapi/path_manager" in reply.text
+    assert is_off(lab)
+
+
+def caught(agent: Agent, lab: Lab, witness: socket.socket, kill: Callable[[], None]) -> Client:
+    """Kills while the switch is on, with the opener asleep, so that it is seen to be on."""
+    for attempt in range(ATTEMPTS):
+        client = Client(agent.socket, 5000 + attempt)
+        assert begin(client, witness) == 0
+        kill()
+        if setting(lab) == "userspace":
+            return client
+        client.close()
+        if agent.process.poll() is None:
+            os.kill(agent.opener, signal.SIGCONT)
+            agent.process.wait(20)
+        agent.begin()
+    raise AssertionError("never killed with the switch on")
+
+
+def kill_server(agent: Agent) -> Callable[[], None]:
+    """What is to be killed is known before."""
+    known: dict[int, int] = {}
+
+    def kill() -> None:
+        opener = agent.opener
+        if opener not in known:
+            known[opener] = agent.server
+        os.kill(known[opener], signal.SIGKILL)
+        os.kill(opener, signal.SIGSTOP)
+
+    return kill
+
+
+def test_the_server_is_killed(agent: Agent, lab: Lab, witness: socket.socket) -> None:
+    caught(agent, lab, witness, kill_server(agent)).close()
+    os.kill(agent.opener, signal.SIGCONT)
+    wait_until(lambda: is_off(lab), "put back by the opener")
+    assert agent.process.wait(20) == 1
+    assert "switch=put_back" in agent.log()
+    agent.begin()
+
+
+def test_both_are_killed(agent: Agent, lab: Lab, witness: socket.socket) -> None:
+    caught(agent, lab, witness, kill_server(agent)).close()
+    os.kill(agent.opener, signal.SIGKILL)
+    agent.process.wait(20)
+    assert setting(lab) == "userspace"
+    repair = subprocess.run([COMMAND, "agent", "--repair", "--socket", agent.socket], capture_output=True, text=True)
+    assert (repair.returncode, repair.stdout) == (0, "put back: 1, namespaces that are gone: 0\n"), repair.stderr
+    assert is_off(lab)
+    agent.begin()
+
+
+def test_the_next_agent_repairs(agent: Agent, lab: Lab, witness: socket.socket) -> None:
+    caught(agent, lab, witness, kill_server(agent)).close()
+    os.kill(agent.opener, signal.SIGKILL)
+    agent.process.wait(20)
+    assert setting(lab) == "userspace"
+    agent.begin()
+    assert is_off(lab) and "repaired=1" in agent.log()
+
+
+def test_the_opener_is_killed(agent: Agent, lab: Lab, witness: socket.socket) -> None:
+    with Client(agent.socket) as client:
+        assert begin(client, witness) == 0
+        os.kill(agent.opener, signal.SIGKILL)
+        agent.process.wait(20)
+        wait_until(lambda: is_off(lab), "off")
+        with pytest.raises(Closed):
+            while True:
+                client.hello()
+    wait_until(lambda: "the opener is gone" in agent.log(), "the server's end")
+    agent.begin()
+
+
+def test_the_server_sleeps(agent: Agent, lab: Lab, witness: socket.socket) -> None:
+    """Stopped with the switch on, it is not the one who switches off."""
+    server = agent.server
+    seen = False
+    for attempt in range(ATTEMPTS):
+        with Client(agent.socket, 6000 + attempt) as client:
+            assert begin(client, witness) == 0
+            os.kill(server, signal.SIGSTOP)
+            # Read from the server's record: the opener may have been faster than we are.
+            with open(agent.socket + ".switches", "rb") as record:
+                seen = any(record.read())
+            wait_until(lambda: is_off(lab), "off")
+            client.send(Request(DONE).encode())
+            os.kill(server, signal.SIGCONT)
+            # A socket made meanwhile might be the kernel's.
+            assert client.receive().errno == errno.EAGAIN or not seen
+        if seen:
+            break
+    assert seen and "switch=put_back" in agent.log()
+
+
+def test_only_one(agent: Agent) -> None:
+    second = subprocess.run([*agent.argv], capture_output=True, text=True)
+    assert second.returncode == 1 and "another agent runs here" in second.stderr
+    with Client(agent.socket) as client:
+        assert client.hello().errno == 0
+    repair = subprocess.run([COMMAND, "agent", "--repair", "--socket", agent.socket], capture_output=True, text=True)
+    assert repair.returncode == 1
+
+
+def test_asked_to_end(agent: Agent, lab: Lab, witness: socket.socket) -> None:
+    with Client(agent.socket, NOBODY) as client:
+        assert begin(client, witness) == 0
+        agent.process.send_signal(signal.SIGTERM)
+        assert agent.process.wait(20) == 0
+        wait_until(lambda: is_off(lab), "off")
+    assert not os.path.exists(agent.socket)
+    agent.begin()
