@@ -6,7 +6,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::{errors, value, words};
 
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "mptcp",
     "socket_errno",
     "info",
