@@ -169,9 +169,8 @@ def test_options(lab: Lab, bpf: None, language: str) -> None:
     assert bytes_seen(lab, "path2_other") > 20_000 and bytes_seen(lab, "path2_ef") == 0
 
 
-def readme_blocks() -> dict[str, str]:
-    text = (TOP / "README.md").read_text()
-    return {kind: code for kind, code in re.findall(r"```(python|rust|go|c)\n(.*?)```", text, re.DOTALL)}
+def readme_block(kind: str, which: int = 0) -> str:
+    return re.findall(rf"```{kind}\n(.*?)```", (TOP / "README.md").read_text(), re.DOTALL)[which]
 
 
 def localised(code: str, lab: Lab) -> str:
@@ -186,14 +185,19 @@ def localised(code: str, lab: Lab) -> str:
 
 @pytest.mark.lab(endpoints=False)
 def test_readme_python(lab: Lab) -> None:
-    output = run(lab, [sys.executable, "-c", localised(readme_blocks()["python"], lab)])
+    output = run(lab, [sys.executable, "-c", localised(readme_block("python"), lab)])
     assert output.splitlines()[-1] == "mptcp [2]"
+
+
+@pytest.mark.lab(endpoints=False)
+def test_readme_options(lab: Lab, bpf: None) -> None:
+    assert run(lab, [sys.executable, "-c", localised(readme_block("python", 1), lab)]) == "1 0x0\n2 0xb8\n"
 
 
 @pytest.mark.lab(endpoints=False)
 def test_readme_c(lab: Lab, tmp_path: Path) -> None:
     source, built = tmp_path / "readme.c", tmp_path / "readme"
-    source.write_text(localised(readme_blocks()["c"], lab).replace('"echo\\necho\\n', '"echo\\n'))
+    source.write_text(localised(readme_block("c"), lab).replace('"echo\\necho\\n', '"echo\\n'))
     library = [str(TOP / "build/libmptcpapi.a"), "-lpthread", "-ldl"]
     subprocess.run(
         ["cc", "-Wall", "-Werror", f"-I{TOP / 'include'}", str(source), "-o", str(built), *library], check=True
@@ -204,7 +208,7 @@ def test_readme_c(lab: Lab, tmp_path: Path) -> None:
 @pytest.mark.lab(endpoints=False)
 def test_readme_rust(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
-    (tmp_path / "src/main.rs").write_text(localised(readme_blocks()["rust"], lab))
+    (tmp_path / "src/main.rs").write_text(localised(readme_block("rust"), lab))
     dependency = f'[dependencies]\nmptcpapi = {{ path = "{TOP / "core"}" }}\n'
     package = '[package]\nname = "readme"\nversion = "0.1.0"\nedition = "2024"\n[workspace]\n'
     (tmp_path / "Cargo.toml").write_text(package + dependency)
@@ -217,7 +221,7 @@ def test_readme_rust(lab: Lab, tmp_path: Path) -> None:
 
 @pytest.mark.lab(endpoints=False)
 def test_readme_go(lab: Lab, tmp_path: Path) -> None:
-    (tmp_path / "main.go").write_text(localised(readme_blocks()["go"], lab))
+    (tmp_path / "main.go").write_text(localised(readme_block("go"), lab))
     module = "github.com/mptcpapi/mptcpapi/go"
     (tmp_path / "go.mod").write_text(
         f"module readme\n\ngo 1.19\n\nrequire {module} v0.0.0\n\nreplace {module} => {TOP / 'go'}\n"
