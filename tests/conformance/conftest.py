@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +18,42 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 
 from command import PROGRAMS, Command  # noqa: E402
-from lab import Lab, LabError  # noqa: E402
+from lab import Lab, LabError, command_path  # noqa: E402
 
 Start = Callable[..., Command]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--agent", action="store_true", help="the commands run as an ordinary user, and have the agent act for them"
+    )
+
+
+@pytest.fixture(scope="session")
+def through_agent(request: pytest.FixtureRequest) -> bool:
+    """The agent acts for the commands."""
+    return bool(request.config.getoption("--agent"))
+
+
+@pytest.fixture(scope="session")
+def agent(through_agent: bool) -> Iterator[Path | None]:
+    """The socket of one agent for all tests, in the network namespace of the machine; every lab has its own."""
+    if not through_agent:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        place = Path(folder) / "agent.sock"
+        process = subprocess.Popen([command_path(), "agent", "--socket", str(place)])
+        try:
+            deadline = time.monotonic() + 10
+            while not place.exists():
+                assert process.poll() is None and time.monotonic() < deadline, "no agent"
+                time.sleep(0.01)
+            yield place
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -93,14 +128,17 @@ def tcp_server(lab: Lab) -> Iterator[Server]:
 
 
 @pytest.fixture
-def start(lab: Lab, language: str) -> Iterator[Start]:
+def start(request: pytest.FixtureRequest, lab: Lab, language: str, agent: Path | None) -> Iterator[Start]:
     """Starts the command: `start()` on the client, `start("server")`, `start(without="full-info")`, and with no right
     but those of an ordinary user: `start(unprivileged=True)`."""
     running: list[Command] = []
 
     def begin(host: str = "client", without: str | None = None, unprivileged: bool = False) -> Command:
         argv = PROGRAMS[language]
-        if unprivileged:
+        by_agent = agent and not unprivileged and not request.node.get_closest_marker("own_rights")
+        if by_agent:
+            argv = ["env", f"MPTCPAPI_AGENT={agent}", *argv]
+        if by_agent or unprivileged:
             argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", *argv]
         if without:
             argv = ["without", without, "--", *argv]

@@ -66,7 +66,7 @@ OPTIONS = {
 
 
 def ss_options(host: Host, port: int) -> list[dict[str, Any]]:
-    """The options of the subflows towards a port that `ss -tinem --tos` prints, by the client's address; 0: not shown."""
+    """The options of the subflows towards a port that `ss -tinem --tos` prints, by the client's address; 0: none."""
     text = host.run([shutil.which("ss") or "ss", "-tinemOH", "--tos", "dport", "=", f":{port}"])
     found = {}
     for line in text.splitlines():

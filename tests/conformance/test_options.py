@@ -22,6 +22,9 @@ CONGESTION, USER_TIMEOUT, INFO, NOTHING = socket.TCP_CONGESTION, socket.TCP_USER
 MAX_PACING_RATE = 47
 without_endpoints = pytest.mark.lab(endpoints=False)
 
+# Marks, and algorithms that are restricted, need a capability of whoever sets them: the agent does not lend that.
+own_rights = pytest.mark.own_rights
+
 
 def name_of(command: Command, subflow: int) -> str:
     return bytes.fromhex(command.ask("getopt", 1, subflow, TCP, CONGESTION, 16)).rstrip(b"\0").decode()
@@ -76,6 +79,7 @@ def test_lengths_of_reads(command: Command, lab: Lab, server: Server) -> None:
         assert info.startswith(command.ask("getopt", 1, 1, TCP, INFO, 8)[:2])
 
 
+@own_rights
 def test_mark_without_the_program(start: Start, lab: Lab, server: Server) -> None:
     command = start()
     connect(command, lab, server)
@@ -133,6 +137,7 @@ def test_lengths_of_sets(command: Command, lab: Lab, server: Server) -> None:
     assert fails(command, "setopt", 1, 1, IP, socket.IP_TOS, "bytes:") == ("Os", errno.EINVAL)
 
 
+@own_rights
 def test_whole_connection(command: Command, lab: Lab, server: Server) -> None:
     connect(command, lab, server)
     wait_subflows(command, 2)
@@ -186,6 +191,7 @@ def test_fallback(command: Command, lab: Lab, tcp_server: Server, bpf: None) -> 
 # What the program does.
 
 
+@own_rights
 @pytest.mark.parametrize("without", [None, "full-info"])
 def test_set_on_one_subflow_only(start: Start, lab: Lab, server: Server, bpf: None, without: str | None) -> None:
     command = start(without=without)
@@ -234,6 +240,7 @@ def test_tos_in_the_packets(command: Command, lab: Lab, server: Server, bpf: Non
     assert "path1" not in marked()
 
 
+@own_rights
 @without_endpoints
 def test_values_survive_a_join(command: Command, lab: Lab, server: Server, bpf: None) -> None:
     connect_app(command, lab, server)
@@ -246,6 +253,7 @@ def test_values_survive_a_join(command: Command, lab: Lab, server: Server, bpf: 
     assert [command.ask("getopt", 1, one, SOCKET, socket.SO_PRIORITY, "int") for one in (1, 2)] == [3, 0]
 
 
+@own_rights
 def test_whole_connection_leaves_own_values(command: Command, lab: Lab, server: Server, bpf: None) -> None:
     connect(command, lab, server)
     wait_subflows(command, 2)
@@ -260,6 +268,7 @@ def test_whole_connection_leaves_own_values(command: Command, lab: Lab, server: 
     assert command.ask("getopt", 1, 1, IP, socket.IP_TOS, "int") == 8
 
 
+@own_rights
 def test_several_at_once(command: Command, lab: Lab, server: Server, bpf: None) -> None:
     connect(command, lab, server)
     wait_subflows(command, 2)
@@ -321,6 +330,7 @@ def test_ipv6(command: Command, lab: Lab, server: Server, bpf: None) -> None:
     assert fails(command, "setopt", 1, 2, IP, socket.IP_TOS, "int:72") == ("Os", errno.EINVAL)
 
 
+@own_rights
 @without_endpoints
 @pytest.mark.parametrize("backup", [False, True])
 def test_open_with_options(command: Command, lab: Lab, server: Server, bpf: None, backup: bool) -> None:

@@ -206,7 +206,7 @@ def test_nine_subflows(command: Command, lab: Lab, server: Server) -> None:
     assert len(command.ask("detail", 1)) == 8
 
 
-def test_version_and_features(command: Command, lab: Lab) -> None:
+def test_version_and_features(command: Command, lab: Lab, through_agent: bool) -> None:
     assert command.ask("version").count(".") == 2
     assert command.ask("features") == {
         "mptcp": True,
@@ -215,9 +215,9 @@ def test_version_and_features(command: Command, lab: Lab) -> None:
         "full_info": True,
         "detail": True,
         "path_manager_known": True,
-        "net_admin": True,
+        "net_admin": not through_agent,
         "subflow_options": False,
-        "agent": False,
+        "agent": through_agent,
         "path_manager": "kernel",
         "hint": False,
     }

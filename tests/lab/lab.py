@@ -45,13 +45,16 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 5) -> A
         time.sleep(0.005)
 
 
-def _command() -> str:
+def command_path() -> str:
     """The command `mptcpapi`: $MPTCPAPI_COMMAND, else what was built last in this checkout, else an installed one."""
     if given := os.environ.get("MPTCPAPI_COMMAND"):
         return given
     target = Path(os.environ.get("CARGO_TARGET_DIR", DIRECTORY.parents[1] / "target"))
     built = [path for kind in ("debug", "release") if (path := target / kind / "mptcpapi").exists()]
     return str(max(built, key=lambda path: path.stat().st_mtime)) if built else "mptcpapi"
+
+
+_command = command_path
 
 
 class Network:
@@ -159,7 +162,7 @@ class Network:
         gone with the lab. Not for ordinary users, whatever they are in the lab."""
         # A file system of its own, whatever the machine has there: the lab's mounts are private.
         self.client.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"])
-        self.client.run([_command(), "load-bpf"])
+        self.client.run([command_path(), "load-bpf"])
 
     def unload_bpf(self) -> None:
         """Undo load_bpf()."""
