@@ -44,8 +44,11 @@ class Measured:
 
 def section(quick: bool) -> list[str]:
     os.environ.setdefault("MPTCPAPI_COMMAND", str(Path(sys.executable).with_name("mptcpapi")))
-    shared = namespaces.in_new_thread(lambda: measure(quick))
-    own = namespaces.in_new_thread(lambda: measure(quick, OWN_SLOTS))
+    try:
+        shared = namespaces.in_new_thread(lambda: measure(quick))
+        own = namespaces.in_new_thread(lambda: measure(quick, OWN_SLOTS))
+    except LabError as error:
+        return [f"Not measured: {error}"]
     return [*calls([shared, own]), "", *walks([shared, own])]
 
 
