@@ -16,10 +16,11 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent
-sys.path.insert(0, str(TOP / "tests/lab"))
+sys.path[:0] = [str(TOP / "tests/lab"), str(HERE / "demo")]
 
 from lab import Lab, LabError, wait_until  # noqa: E402
 from peer import sha256_of_source  # noqa: E402
+from unprivileged import an_agent, as_nobody  # noqa: E402
 
 BUILT = TOP / "build/examples"
 LANGUAGES = ("c", "python", "go", "rust")
@@ -167,6 +168,17 @@ def test_options(lab: Lab, bpf: None, language: str) -> None:
     # Before, the request and the acknowledgement of the handshake; after, much.
     assert bytes_seen(lab, "path1_ef") > 20_000 and bytes_seen(lab, "path1_other") < 1000
     assert bytes_seen(lab, "path2_other") > 20_000 and bytes_seen(lab, "path2_ef") == 0
+
+
+@pytest.mark.lab(endpoints=False)
+@pytest.mark.skipif(os.geteuid() != 0, reason="the agent is started by root")
+def test_second_path_of_an_ordinary_user(lab: Lab) -> None:
+    """As in a container: the agent is in another network namespace."""
+    assert "the agent" in as_nobody(lab, None)
+    with an_agent() as agent:
+        lines = as_nobody(lab, agent).splitlines()
+    assert lines[0] == f"uid 65534 opened subflow 2 from {lab.client_address(2)}"
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2"]
 
 
 def readme_block(kind: str, which: int = 0) -> str:

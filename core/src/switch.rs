@@ -172,10 +172,12 @@ impl Setting {
 fn explain(error: &io::Error) -> Error {
     match error.raw_os_error() {
         Some(libc::EACCES | libc::EPERM) => Error::new(ErrorKind::PermissionDenied, OPERATION).with_hint(
-            "control by the application needs CAP_NET_ADMIN here, or sysctl net.mptcp.path_manager=userspace set by root",
+            "control by the application needs CAP_NET_ADMIN here, the agent (`mptcpapi agent`, as root), or sysctl \
+             net.mptcp.path_manager=userspace",
         ),
         Some(libc::EROFS) => Error::new(ErrorKind::PermissionDenied, OPERATION).with_hint(
-            "/proc/sys is read-only in this container: set sysctl net.mptcp.path_manager=userspace for it from outside",
+            "/proc/sys is read-only in this container: have the agent's socket mounted into it, or set sysctl \
+             net.mptcp.path_manager=userspace for it from outside",
         ),
         Some(libc::ENOENT) => Error::new(ErrorKind::Unsupported, OPERATION)
             .with_hint("this kernel has no userspace path manager: it needs Linux 5.19"),

@@ -20,6 +20,7 @@ from lab import Lab, LabError  # noqa: E402
 from mptcpapi import Connection  # noqa: E402
 from options import show_options  # noqa: E402
 from peer import BLOCK  # noqa: E402
+from unprivileged import show_agent  # noqa: E402
 
 SIZE = 24 * 1024 * 1024
 RATE = "50mbit"
@@ -110,6 +111,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     show_options(title)
+    show_agent(title)
     show_handover(title)
     width = min(shutil.get_terminal_size().columns, 100)
     print("\n" + "─" * width)
