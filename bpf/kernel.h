@@ -132,6 +132,10 @@ struct mptcp_subflow_context {
   u32 subflow_id; /* since Linux 6.5 */
 };
 
+struct mptcp_sock {
+  u32 token;
+};
+
 struct seq_file {
   const struct file *file;
 };

@@ -10,6 +10,7 @@
 
 #define EPERM 1
 #define ENOENT 2
+#define E2BIG 7
 #define EINVAL 22
 #define ENOPROTOOPT 92
 #define EOPNOTSUPP 95
@@ -124,7 +125,7 @@ INLINE void end_name(union value *value, u32 length) {
 /* Whether the congestion control of this name is one that everybody may use: 0, -EPERM, or -ENOENT. The kernel's list is
  * found through the algorithm that the socket has now. Its head is no algorithm, and what is read there has no name that is
  * in use: the kernel looks the name up once more. */
-INLINE int may_use_algorithm(struct inet_connection_sock *icsk, const union value *name) {
+INLINE int may_use_algorithm(struct inet_connection_sock *icsk, const union value *name, int keeps) {
   const u64 offset = OFFSET_OF(struct tcp_congestion_ops, list);
   const struct tcp_congestion_ops *own = 0, *algorithm;
   struct list_head *next = 0;
@@ -135,8 +136,8 @@ INLINE int may_use_algorithm(struct inet_connection_sock *icsk, const union valu
   for (int i = 0; i < MAX_ALGORITHMS; i++) {
     if (!READ(found, algorithm->name)) return -ENOENT;
     if (found.words[0] == name->words[0] && found.words[1] == name->words[1]) {
-      /* What it has, it may keep. */
-      if (algorithm == own) return 0;
+      /* What it has, it may have, but no other socket. */
+      if (algorithm == own && !keeps) return 0;
       return READ(flags, algorithm->flags) && flags & CONG_NON_RESTRICTED ? 0 : -EPERM;
     }
     if (!READ(next, algorithm->list.next)) return -ENOENT;
@@ -146,8 +147,10 @@ INLINE int may_use_algorithm(struct inet_connection_sock *icsk, const union valu
   return -ENOENT;
 }
 
-/* What setsockopt() would say of the caller's right to set this: 0 or -errno. */
-INLINE int may_set(struct task_struct *task, struct sock *sk, s32 level, s32 name, const union value *value) {
+/* What setsockopt() would say of the caller's right to set this: 0 or -errno. With `keeps`, not on this socket but on a new
+ * one; whether that will be bound to a device is seen then. */
+INLINE int may_set(
+    struct task_struct *task, struct sock *sk, s32 level, s32 name, const union value *value, int keeps) {
   const u64 admin = 1ULL << CAP_NET_ADMIN, raw = 1ULL << CAP_NET_RAW;
   int device = 0;
   u64 sufficient;
@@ -157,7 +160,7 @@ INLINE int may_set(struct task_struct *task, struct sock *sk, s32 level, s32 nam
     if (value->number >= 0 && value->number <= 6) return 0;
     sufficient = admin | raw;
   } else if (level == SOL_SOCKET && (name == SO_BINDTODEVICE || name == SO_BINDTOIFINDEX)) {
-    if (READ(device, sk->__sk_common.skc_bound_dev_if) && device == 0) return 0;
+    if (keeps || (READ(device, sk->__sk_common.skc_bound_dev_if) && device == 0)) return 0;
     sufficient = raw;
   } else if (level == SOL_TCP && name == TCP_CONGESTION) {
     sufficient = admin;
@@ -165,7 +168,7 @@ INLINE int may_set(struct task_struct *task, struct sock *sk, s32 level, s32 nam
     return 0;
   }
   if (capabilities(task, &sk->__sk_common) & sufficient) return 0;
-  return name == TCP_CONGESTION && level == SOL_TCP ? may_use_algorithm((void *)sk, value) : -EPERM;
+  return name == TCP_CONGESTION && level == SOL_TCP ? may_use_algorithm((void *)sk, value, keeps) : -EPERM;
 }
 
 #endif

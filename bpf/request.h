@@ -13,10 +13,17 @@
 #define MPTCPAPI_REQUEST_VERSION 1
 #define MPTCPAPI_REQUEST_ENTRIES 64
 #define MPTCPAPI_REQUEST_VALUE 16
+#define MPTCPAPI_REQUEST_KEPT 8
 
 enum mptcpapi_request_operation {
   MPTCPAPI_REQUEST_GET = 1,
   MPTCPAPI_REQUEST_SET = 2,
+  /* As set, but for the connection's next subflow between the addresses of the entry (of the ports, only the remote one
+   * counts), before its SYN is sent. Any subflow of the connection answers: `subflow` is 0, and get and set are in
+   * requests of their own. These are the first MPTCPAPI_REQUEST_KEPT entries of a request, and take the places of those
+   * of an earlier one with the same addresses. -EOPNOTSUPP where the program subflow_syn is not loaded. */
+  MPTCPAPI_REQUEST_KEEP = 3,
+  MPTCPAPI_REQUEST_FORGET = 4, /* the option that was kept by the entry in the same place, if it is still there */
 };
 
 struct mptcpapi_request {
@@ -39,7 +46,7 @@ struct mptcpapi_entry {
 
 struct mptcpapi_reply {
   u32 index;  /* of the entry */
-  s32 result; /* get: the value's length; set: 0; else -errno */
+  s32 result; /* get: the value's length; others: 0; else -errno */
   u8 value[MPTCPAPI_REQUEST_VALUE];
 };
 

@@ -18,6 +18,11 @@ mod sys;
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
+    /// Load also the program that gives a new subflow its options before its first packet (SYN); it runs whenever a TCP
+    /// socket of this machine connects
+    #[arg(long, conflicts_with = "unload")]
+    syn: bool,
+
     /// Take it away again; exit status 0 also if it was not there
     #[arg(long)]
     unload: bool,
@@ -36,7 +41,8 @@ The program is pinned at /sys/fs/bpf/mptcpapi, readable for all. If no BPF file
 system is at /sys/fs/bpf, one is mounted; if only root may look for names in
 it, all may afterwards. Both are said, and stay.
 
-JSON: {pin, replaced, changes}, with --unload {removed}; changes are sentences.";
+JSON: {pin, replaced, changes}, with --syn also {syn}, with --unload {removed};
+changes are sentences.";
 
 pub(crate) fn run(arguments: &Arguments) -> i32 {
     let done = if arguments.unload { unload(arguments) } else { load(arguments) };
@@ -45,8 +51,8 @@ pub(crate) fn run(arguments: &Arguments) -> i32 {
 
 fn load(arguments: &Arguments) -> Result<(), Failure> {
     // First, so that nothing is changed where the kernel says no.
-    let link = program::load(arguments.verbose)?;
-    let pinned = pin::pin(&link)?;
+    let loaded = program::load(arguments.syn, arguments.verbose)?;
+    let pinned = pin::pin(&loaded)?;
     let mut output = Output::new();
     if arguments.json {
         return Ok(output.json(&pinned, false)?);
@@ -54,6 +60,7 @@ fn load(arguments: &Arguments) -> Result<(), Failure> {
     let mut lines: Vec<Line> = pinned.changes.iter().map(|change| Line::of(Style::Plain, change.clone())).collect();
     let what = if pinned.replaced { "replaced" } else { "loaded" };
     lines.push(Line::of(Style::Plain, format!("{what}: {}", pinned.pin)));
+    lines.extend(pinned.syn.iter().map(|syn| Line::of(Style::Plain, format!("loaded: {syn}"))));
     Ok(output.lines(&lines)?)
 }
 

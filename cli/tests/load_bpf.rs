@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 const ROOT: &str = "/sys/fs/bpf";
 const DIRECTORY: &str = "/sys/fs/bpf/mptcpapi";
 const PIN: &str = "/sys/fs/bpf/mptcpapi/subflow_option_v1";
+const SYN_PIN: &str = "/sys/fs/bpf/mptcpapi/subflow_syn_v1";
 const LOAD: &[&str] = &["load-bpf", "--json"];
 const UNLOAD: &[&str] = &["load-bpf", "--unload", "--json"];
 
@@ -78,6 +79,47 @@ fn says_what_it_did() {
         let unload = || run(&mut mptcpapi(&["load-bpf", "--unload"]));
         assert_eq!(unload(), (0, format!("removed: {PIN}\n"), String::new()));
         assert_eq!(unload(), (0, "it was not loaded\n".to_owned(), String::new()));
+    });
+}
+
+/// In a cgroup that is the root of all for it, or else the program would see the sockets of the whole machine.
+fn in_cgroup(group: &str, arguments: &[&str]) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "echo 0 >\"$0\"/cgroup.procs && exec unshare --cgroup \"$@\"", group, MPTCPAPI]).args(arguments);
+    shell
+}
+
+#[test]
+fn with_the_program_for_syns_and_without() {
+    with_file_system("with_the_program_for_syns_and_without", "0755", || {
+        let group = format!("/sys/fs/cgroup/mptcpapi-test-{}", std::process::id());
+        let mounted = run(Command::new("mount").args(["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"]));
+        assert_eq!(mounted.0, 0, "{}", mounted.2);
+        fs::create_dir(&group).unwrap();
+        let finding = || doctor(&mut mptcpapi(&["doctor", "--json"]))["finding"].as_str().unwrap().to_owned();
+        let load_with = || json(&mut in_cgroup(&group, &["load-bpf", "--syn", "--json"]));
+        json(&mut mptcpapi(LOAD));
+        assert!(finding().contains("`mptcpapi load-bpf --syn`"), "{}", finding());
+        for _ in 0..2 {
+            let loaded = load_with();
+            assert_eq!(loaded, json!({"pin": PIN, "replaced": true, "changes": [], "syn": SYN_PIN}));
+            assert_eq!((mode(PIN), mode(SYN_PIN)), (0o444, 0o600));
+        }
+        assert!(finding().contains("from its SYN on"), "{}", finding());
+        assert_eq!(names(DIRECTORY).len(), 2);
+        let (code, text, errors) = run(&mut mptcpapi(&["load-bpf"]));
+        let removed = format!("removed {SYN_PIN}, as --syn was not given");
+        assert_eq!((code, text, errors.as_str()), (0, format!("{removed}\nreplaced: {PIN}\n"), ""));
+        assert_eq!(names(DIRECTORY), ["subflow_option_v1"]);
+        load_with();
+        // As if killed before the last step.
+        fs::rename(SYN_PIN, format!("{SYN_PIN}_new")).unwrap();
+        load_with();
+        assert_eq!(names(DIRECTORY).len(), 2);
+        assert_eq!(json(&mut mptcpapi(UNLOAD)), json!({"removed": [PIN, SYN_PIN]}));
+        assert_eq!(names(ROOT), [""; 0]);
+        assert_eq!(run(&mut mptcpapi(&["load-bpf", "--syn", "--unload"])).0, 2);
+        fs::remove_dir(&group).unwrap();
     });
 }
 

@@ -18,6 +18,7 @@ use crate::control::refused;
 use crate::detail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Name;
+use crate::option::{Kept, Setting};
 use crate::privilege::provider;
 use crate::subflow::{INITIAL_ID, Subflow, TcpState};
 use crate::sys::file_lock::FileLock;
@@ -119,7 +120,8 @@ impl<'a> OpenSubflow<'a> {
     }
 
     /// An option of the subflow ([`Connection::set_subflow_option`]), in force before it carries data: until then both
-    /// ends are told that it is a backup. May be called several times.
+    /// ends are told that it is a backup. Where root has run `mptcpapi load-bpf --syn`, the first eight are in force
+    /// before its SYN. May be called several times.
     pub fn option(mut self, level: i32, name: i32, value: &[u8]) -> Self {
         self.options.push((level, name, value.to_vec()));
         self
@@ -217,6 +219,8 @@ struct Attempt<'a> {
     remote: SocketAddr,
     backup: bool,
     interface: u32,
+    /// To be in force before the SYN, where that is possible.
+    settings: &'a [Setting],
     deadline: Instant,
     cancel: Option<BorrowedFd<'a>>,
     /// The kernel's events, once they are needed.
@@ -234,7 +238,7 @@ enum Progress {
     Wait(Duration),
 }
 
-pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Result<Subflow> {
+pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>, settings: &[Setting]) -> Result<Subflow> {
     let socket = identity(connection.as_fd());
     let turn = Turn::take(connection.as_fd(), socket);
     let before = connection.connected_snapshot(OPERATION)?;
@@ -253,6 +257,7 @@ pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Res
         remote,
         backup: wanted.backup,
         interface,
+        settings,
         deadline,
         cancel: wanted.cancel,
         events: None,
@@ -310,9 +315,12 @@ impl<'a> Attempt<'a> {
         };
         let (local, remote, backup, interface) = (self.local, self.remote, self.backup, self.interface);
         let command = Command::Create { local, id, remote, backup, interface };
+        // In this turn, so that no other open's SYN gets them.
+        let kept = Kept::new(self.connection, self.settings, local, remote);
         let outcome = provider()
             .command(fd, self.before.token, &command)
             .map_err(|error| refused(self.connection, OPERATION, &error, &self.before))?;
+        drop(kept);
         if outcome.errno == 0 {
             let is_it = |entry: &&Subflow| entry.id > newest && self.could_be(entry.local, entry.remote);
             let entries = self.entries()?;

@@ -11,7 +11,8 @@ import struct
 from dataclasses import dataclass
 
 PIN = "/sys/fs/bpf/mptcpapi/subflow_option_v1"
-GET, SET = 1, 2
+GET, SET, KEEP, FORGET = 1, 2, 3, 4
+KEPT = 8
 HEADER = struct.Struct("=IiII")
 ENTRY = struct.Struct("=I2s2s16s16siiHH16s4x")
 REPLY = struct.Struct("=Ii16s")

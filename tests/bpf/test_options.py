@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Connection
-from request import GET, SET, Entry, ask, number, one
+from request import FORGET, GET, KEEP, SET, Entry, ask, number, one
 from users import NOBODY, as_user
 
 IP, TCP, SOCKET, IPV6 = socket.IPPROTO_IP, socket.IPPROTO_TCP, socket.SOL_SOCKET, socket.IPPROTO_IPV6
@@ -209,3 +209,13 @@ def test_by_addresses(connection: Connection) -> None:
     ]
     for local, remote in others:
         assert one(sock, Entry(0, IP, socket.IP_TOS, SET, number(16), local=local, remote=remote)) is None
+
+
+def test_nothing_is_kept_where_nothing_would_apply_it(connection: Connection) -> None:
+    def entry(operation: int, *value: bytes) -> Entry:
+        remote = connection.socket.getpeername()
+        return Entry(0, IP, socket.IP_TOS, operation, *value, local=("10.77.2.1", 0), remote=remote)
+
+    for _ in range(2):
+        assert one(connection.socket, entry(KEEP, number(8))).result == -errno.EOPNOTSUPP
+        assert one(connection.socket, entry(FORGET)).result == 0

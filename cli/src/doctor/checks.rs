@@ -390,10 +390,15 @@ fn subflow_options() -> Check {
     const NAME: &str = "subflow_options";
     const LOAD: &str = "as root of the machine, after each of its starts: `mptcpapi load-bpf`";
     match pin::found() {
-        Ok(versions) if versions.contains(&pin::VERSION) => Check::ok(
-            NAME,
-            format!("options of single subflows can be read and set (BPF program, version {})", pin::VERSION),
-        ),
+        Ok(versions) if versions.contains(&pin::VERSION) => {
+            let (done, version) = ("options of single subflows can be read and set", pin::VERSION);
+            let syn = if pin::has_syn() {
+                "those of a new one are in force from its SYN on"
+            } else {
+                "those of a new one are in force after its SYN; before it with `mptcpapi load-bpf --syn`"
+            };
+            Check::ok(NAME, format!("{done} (BPF program, version {version}); {syn}"))
+        }
         Ok(versions) => {
             let other = versions.last().map(|version| {
                 format!("the BPF program is of version {version}, this is made for version {}", pin::VERSION)

@@ -12,13 +12,15 @@ use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::mount::{MountFlags, mount};
 use serde::Serialize;
 
-use super::{program, sys};
+use super::program::{self, Loaded};
+use super::sys;
 use crate::Failure;
 
 const FILE_SYSTEM: &str = "/sys/fs/bpf";
 pub(crate) const DIRECTORY: &str = "/sys/fs/bpf/mptcpapi";
 /// Before the version.
 const PREFIX: &str = "subflow_option_v";
+const SYN_PREFIX: &str = "subflow_syn_v";
 /// Of what `bpf/request.h` describes.
 pub(crate) const VERSION: u32 = 1;
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -28,6 +30,9 @@ const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 pub(super) struct Pinned {
     pub(super) pin: String,
     pub(super) replaced: bool,
+    /// Of the program that applies options before a SYN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) syn: Option<String>,
     /// To the machine, besides.
     pub(super) changes: Vec<String>,
 }
@@ -55,6 +60,11 @@ pub(crate) fn found() -> io::Result<Vec<u32>> {
     Ok(versions)
 }
 
+/// Whether options are applied before a SYN. Anybody may see the name, nobody may open it.
+pub(crate) fn has_syn() -> bool {
+    fs::symlink_metadata(format!("{DIRECTORY}/{SYN_PREFIX}{VERSION}")).is_ok()
+}
+
 fn version(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.parse().ok()
 }
@@ -62,30 +72,52 @@ fn version(name: &str) -> Option<u32> {
 /// The names in the directory that are ours; a load that was killed may have left one that ends with `_new`.
 fn names() -> io::Result<Vec<String>> {
     let names = fs::read_dir(DIRECTORY)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut ours: Vec<String> = names.filter(|name| version(name.trim_end_matches("_new")).is_some()).collect();
+    let is_ours = |name: &String| {
+        let name = name.trim_end_matches("_new");
+        version(name).is_some() || name.strip_prefix(SYN_PREFIX).is_some_and(|rest| rest.parse::<u32>().is_ok())
+    };
+    let mut ours: Vec<String> = names.filter(is_ours).collect();
     ours.sort();
     Ok(ours)
 }
 
-/// Gives the program its name, in one step also where an older one has it.
-pub(super) fn pin(link: &OwnedFd) -> Result<Pinned, Failure> {
-    let changes = file_system()?;
+/// Gives the programs their names, in one step each also where an older one has it.
+pub(super) fn pin(loaded: &Loaded) -> Result<Pinned, Failure> {
+    let mut changes = file_system()?;
     let _lock = directory()?;
-    let path = format!("{DIRECTORY}/{PREFIX}{VERSION}");
-    // Only this is ever without its final mode, and whoever is killed here leaves it to the next one.
-    let new = format!("{path}_new");
-    remove(&new)?;
-    let replaced = fs::symlink_metadata(&path).is_ok();
-    let name = CString::new(new.as_str()).map_err(io::Error::other)?;
-    let pinned = sys::pin(link.as_fd(), &name)
-        .and_then(|()| fs::set_permissions(&new, Permissions::from_mode(0o444)))
-        .and_then(|()| fs::rename(&new, &path));
-    if let Err(error) = pinned {
-        let _ = remove(&new);
+    let (path, syn) = (format!("{DIRECTORY}/{PREFIX}{VERSION}"), format!("{DIRECTORY}/{SYN_PREFIX}{VERSION}"));
+    let (replaced, had_syn) = (fs::symlink_metadata(&path).is_ok(), has_syn());
+    // Nothing is kept that would not be applied: it comes first, and goes last.
+    let pinned = match &loaded.syn {
+        Some(link) => name(link, &syn, 0o600),
+        None => Ok(()),
+    };
+    if let Err(error) = pinned.and_then(|()| name(&loaded.option, &path, 0o444)) {
+        if !had_syn {
+            let _ = remove(&syn);
+        }
         let _ = fs::remove_dir(DIRECTORY);
         return Err(error.into());
     }
-    Ok(Pinned { pin: path, replaced, changes })
+    if loaded.syn.is_none() && had_syn {
+        remove(&syn)?;
+        changes.push(format!("removed {syn}, as --syn was not given"));
+    }
+    Ok(Pinned { pin: path, replaced, syn: loaded.syn.as_ref().map(|_| syn), changes })
+}
+
+fn name(link: &OwnedFd, path: &str, mode: u32) -> io::Result<()> {
+    // Only this is ever without its final mode, and whoever is killed here leaves it to the next one.
+    let new = format!("{path}_new");
+    remove(&new)?;
+    let name = CString::new(new.as_str()).map_err(io::Error::other)?;
+    let pinned = sys::pin(link.as_fd(), &name)
+        .and_then(|()| fs::set_permissions(&new, Permissions::from_mode(mode)))
+        .and_then(|()| fs::rename(&new, path));
+    if pinned.is_err() {
+        let _ = remove(&new);
+    }
+    pinned
 }
 
 /// Takes away all that `pin` may have made, of each version.

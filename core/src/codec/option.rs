@@ -7,9 +7,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Where `mptcpapi load-bpf` pins the program; the number is that of this request's layout.
 pub(crate) const PIN: &str = "/sys/fs/bpf/mptcpapi/subflow_option_v1";
+/// Where the one is that applies options before a SYN. Everybody may look whether it is there.
+pub(crate) const SYN_PIN: &str = "/sys/fs/bpf/mptcpapi/subflow_syn_v1";
 const VERSION: u32 = 1;
 /// So many entries fit into one request.
 pub(crate) const ENTRIES_MAX: usize = 64;
+/// So many options are kept for one SYN.
+pub(crate) const KEPT_MAX: usize = 8;
 /// No value is longer: a name with its zero.
 pub(crate) const VALUE_SIZE: usize = 16;
 
@@ -60,6 +64,9 @@ const _: () = assert!(size_of::<Head>() == 16 && size_of::<Entry>() == 72 && REP
 pub(crate) enum Operation {
     Get = 1,
     Set = 2,
+    /// For the next SYN between the entry's addresses; the place of the entry in the request counts.
+    Keep = 3,
+    Forget = 4,
 }
 
 impl Entry {
@@ -82,7 +89,7 @@ impl Entry {
         entry
     }
 
-    /// The same for a kernel that numbers no subflows.
+    /// The same for a kernel that numbers no subflows, or for a subflow that is not there yet.
     pub(crate) fn by_addresses(self, local: SocketAddr, remote: SocketAddr) -> Self {
         Entry {
             subflow: 0,

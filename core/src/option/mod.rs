@@ -8,7 +8,7 @@ mod table;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-pub(crate) use opening::open_with_options;
+pub(crate) use opening::{Kept, open_with_options};
 pub use table::{OptionGet, OptionShape, SubflowOptionInfo, subflow_option_table};
 
 use crate::agent;
