@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mptcpapi::serving::{Facts, Operation, give_events, token_of};
 use rustix::io::Errno;
+use rustix::net::getsockname;
 use rustix::net::netdevice::index_to_name;
+use rustix::net::netlink::SocketAddrNetlink;
 
 use crate::connection::Connection;
 use crate::namespaces::Namespace;
@@ -112,6 +114,13 @@ fn watch(
     let group = server.line.events_group();
     if group == 0 {
         return Ok(refused(Errno::NOENT, "this kernel has no events"));
+    }
+    let Ok(address) = SocketAddrNetlink::try_from(getsockname(events)?) else {
+        return Ok(refused(Errno::INVAL, "not a netlink socket"));
+    };
+    // Without an address it receives nothing, and is not listed with those that do.
+    if address.pid() == 0 {
+        return Ok(refused(Errno::DESTADDRREQ, "bind the netlink socket first"));
     }
     let number = rustix::fs::fstat(events)?.st_ino;
     let live = || server.line.listeners(namespace.fd.as_fd(), namespace.cookie).ok().map(HashSet::from_iter);

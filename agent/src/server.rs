@@ -272,6 +272,7 @@ impl Server {
         let groups = || peer_groups(fd.as_fd()).unwrap_or_default().into_iter().chain([gid]).collect();
         let is_refused = credentials.is_err() || !self.policy.admits(uid, groups);
         if !user.connected(self.policy.connections) {
+            let _ = shutdown(&fd, Shutdown::Both);
             return self.closing.close(&user, vec![fd]);
         }
         self.sweep_timer.within(IDLE);
@@ -288,6 +289,8 @@ impl Server {
     fn over(&self, connection: &Arc<Connection>) {
         if lock(&self.connections).remove(&connection.id).is_some() {
             let _ = epoll::delete(&self.epoll, connection.as_fd());
+            // Closing it may have to wait; the client does not.
+            let _ = shutdown(connection.as_fd(), Shutdown::Both);
             connection.user.disconnected();
             handshake::broke_off(self, connection);
         }
