@@ -204,17 +204,21 @@ impl Connection<'_> {
             let mut replies = self.ask_program(operation, &entries)?.into_iter();
             let start = outcomes.len() - some.len();
             for ((id, setting), outcome) in some.iter().zip(&mut outcomes[start..]) {
-                let (Ok(()), Ok(setting)) = (&outcome, setting) else { continue };
+                let (Ok(()), Ok(_)) = (&outcome, setting) else { continue };
                 *outcome = match replies.next().flatten() {
                     Some(Reply { result: 0, .. }) => Ok(()),
                     Some(reply) => Err(kernel_error(operation, -reply.result).of_subflow(*id)),
                     None => Err(self.not_found(operation, *id)),
                 };
-                if outcome.is_ok() {
-                    with_opened(self.as_fd(), |opened| opened.options.set(*id, *setting));
-                }
             }
         }
+        with_opened(self.as_fd(), |opened| {
+            for ((id, setting), outcome) in wanted.iter().zip(&outcomes) {
+                if let (Ok(setting), Ok(())) = (setting, outcome) {
+                    opened.options.set(*id, *setting);
+                }
+            }
+        });
         Ok(outcomes)
     }
 
