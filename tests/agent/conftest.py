@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Each test has a lab and an agent of its own. The agent runs on the lab's server, its clients are on the lab's client: so
-everything here is also a test of another network namespace."""
+"""Each test has a lab and an agent of its own. The agent runs on the lab's server, its clients are on the lab's client:
+so everything here is also a test of another network namespace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 
 from lab import Lab, LabError  # noqa: E402
 from running import Agent  # noqa: E402
-from wire import NOBODY, Client  # noqa: E402
+from wire import Client  # noqa: E402
 
 
 @pytest.fixture
@@ -81,6 +81,3 @@ def connect(lab: Lab) -> Iterator[Callable[..., socket.socket]]:
     yield begin
     for one in made:
         one.close()
-
-
-__all__ = ["NOBODY"]

@@ -87,6 +87,13 @@ def test_many_requests_for_a_locked_socket(agent: Agent, connect: Connect, lab: 
         client.close()
 
 
+def sleep(agent: Agent) -> None:
+    """All threads of the server, until SIGCONT."""
+    os.kill(agent.server, signal.SIGSTOP)
+    tasks = Path(f"/proc/{agent.server}/task")
+    wait_until(lambda: all(") T " in (task / "stat").read_text() for task in tasks.iterdir()), "asleep")
+
+
 @pytest.fixture
 def deaf(lab: Lab) -> Iterator[Callable[[], socket.socket]]:
     """A connection to somebody who never reads; its last close() waits."""
@@ -108,20 +115,21 @@ def deaf(lab: Lab) -> Iterator[Callable[[], socket.socket]]:
             one.close()
 
 
-def test_closing_takes_for_ever(
-    agent: Agent, connect: Connect, lab: Lab, deaf: Callable[[], socket.socket]
-) -> None:
+def test_closing_takes_for_ever(agent: Agent, connect: Connect, lab: Lab, deaf: Callable[[], socket.socket]) -> None:
     """The last copy of the socket is the agent's."""
     good = connect()
     for message, fds in (Request(HELLO), 1), (Request(99), 1):
         evil = deaf()
         before = agent.metrics()["stuck_total"]
         with Client(agent.socket, uid := 7000 + message.operation) as client:
+            # Asleep, so that the agent is not faster than our own close().
+            sleep(agent)
             client.send(message.encode(), [evil.fileno()] * fds)
             evil.close()
+            os.kill(agent.server, signal.SIGCONT)
             assert client.is_closed()
         is_served(agent, good, lab)
-        wait_until(lambda: agent.metrics()["stuck_total"] > before, "close() is stuck")
+        wait_until(lambda before=before: agent.metrics()["stuck_total"] > before, "close() is stuck")
         is_served(agent, good, lab)
         with Client(agent.socket, uid) as client:
             assert client.hello().errno == 0
@@ -135,7 +143,7 @@ def test_closing_a_connection_takes_for_ever(
     """What lies unread in it is closed with it."""
     good, evil = connect(), deaf()
     with Client(agent.socket) as client:
-        os.kill(agent.server, signal.SIGSTOP)
+        sleep(agent)
         client.send(b"nonsense")
         client.send(Request(HELLO).encode(), [evil.fileno()])
         evil.close()
@@ -305,6 +313,7 @@ def test_a_user_namespace_is_no_new_user(start_agent: Callable[..., Agent]) -> N
         "from wire import *\n"
         "os.setgroups([]); os.setresgid(1500, 1500, 1500); os.setresuid(1500, 1500, 1500)\n"
         "first = Client(sys.argv[1], 1500); assert first.hello().errno == 0\n"
+        "ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)\n"
         "assert ctypes.CDLL(None, use_errno=True).unshare(0x10000000) == 0, 'no user namespace'\n"
         "open('/proc/self/uid_map', 'w').write('0 1500 1')\n"
         "assert os.geteuid() == 0\n"
@@ -319,4 +328,3 @@ def test_a_user_namespace_is_no_new_user(start_agent: Callable[..., Agent]) -> N
     if "no user namespace" in process.stderr:
         pytest.skip("no user namespaces here")
     assert process.stdout == "the same user\n", process.stderr
-
