@@ -9,6 +9,7 @@ import errno
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -113,9 +114,9 @@ def test_rates_of_eight_bytes(connection: Connection, loaded: Callable[[Callable
     with socket.socket() as plain:
         for value in (struct.pack("Q", 10**6), struct.pack("Q", 2**64 - 1), struct.pack("I", 2**32 - 1), 250_000):
             plain.setsockopt(socket.SOL_SOCKET, rate, value)
-            loaded(lambda value=value: connection.setsockopt(2, socket.SOL_SOCKET, rate, value))
+            loaded(partial(connection.setsockopt, 2, socket.SOL_SOCKET, rate, value))
             for length in (4, 8, 12):
-                answer = loaded(lambda length=length: connection.getsockopt(2, socket.SOL_SOCKET, rate, length))
+                answer = loaded(partial(connection.getsockopt, 2, socket.SOL_SOCKET, rate, length))
                 assert answer == plain.getsockopt(socket.SOL_SOCKET, rate, length)
     with pytest.raises(OSError, match="no limit at all"):
         loaded(lambda: connection.setsockopt(2, socket.SOL_SOCKET, rate, struct.pack("Q", 10**10)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import Pair, an_app_pair, exchange, open_fds
-from lab import Lab, LabError, _command, wait_until
+from lab import Lab, LabError, command_path, wait_until
 
 import mptcpapi
 from mptcpapi import Connection
@@ -35,8 +35,8 @@ def run(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Callable[[Callable
         try:
             lab.load_bpf()
             if request.param == "syn":
-                lab.client.run([*stack.enter_context(own_cgroup()), _command(), "load-bpf", "--syn"])
-                stack.callback(lab.client.run, [_command(), "load-bpf", "--unload"])
+                lab.client.run([*stack.enter_context(own_cgroup()), command_path(), "load-bpf", "--syn"])
+                stack.callback(lab.client.run, [command_path(), "load-bpf", "--unload"])
         except (LabError, OSError) as error:
             pytest.skip(f"NO BPF: {error}")
         yield lab.client.call

@@ -29,7 +29,7 @@ def program() -> None:
         namespaces.unshare(namespaces.CLONE_NEWNS)
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
         subprocess.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"], check=True)
-        loaded = subprocess.run([lab._command(), "load-bpf", "--verbose"], capture_output=True, text=True)
+        loaded = subprocess.run([lab.command_path(), "load-bpf", "--verbose"], capture_output=True, text=True)
         if loaded.returncode == 0:
             return
         why = loaded.stderr

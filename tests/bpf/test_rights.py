@@ -282,7 +282,9 @@ def test_garbage(connection: Connection) -> None:
                     level = number(random.choice([0, 1, 6, 41])) + number(random.randrange(0, 80))
                     content[start + 40 : start + 48] = level
                 if random.random() < 0.8:
-                    content[start + 48 : start + 52] = bytes([random.choice([1, 2, 3, 4]), 0, random.randrange(0, 20), 0])
+                    content[start + 48 : start + 52] = bytes(
+                        [random.choice([1, 2, 3, 4]), 0, random.randrange(0, 20), 0]
+                    )
             for reply in replies(ask_raw(bytes(content), count * REPLY.size)):
                 assert reply.index < count
                 assert -133 <= reply.result <= 16

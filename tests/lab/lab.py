@@ -54,9 +54,6 @@ def command_path() -> str:
     return str(max(built, key=lambda path: path.stat().st_mtime)) if built else "mptcpapi"
 
 
-_command = command_path
-
-
 class Network:
     """What can be done with a lab that runs, from outside or from inside."""
 
