@@ -120,6 +120,11 @@ def test_watch_wants_netlink(agent: Agent, connect: Connect, lab: Lab, client: C
         generic = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
     elsewhere = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
     with route, generic, elsewhere:
+        # Without an address it receives nothing, and is not counted.
+        reply = client.ask(Request(WATCH), [connection.fileno(), generic.fileno()])
+        assert reply.errno == errno.EDESTADDRREQ
+        generic.bind((0, 0))
+        route.bind((0, 0))
         for other, expected in (
             (connection, errno.EINVAL),
             (route, errno.EINVAL),
