@@ -7,7 +7,7 @@ CARGO_FLAGS ?= --locked
 # tools/deps may have found a toolchain beside the PATH.
 -include build/deps.mk
 
-.PHONY: help deps demo test lint bench conformance conformance-agent test-rust test-stress test-lab test-kernel test-examples examples fuzz \
+.PHONY: help deps demo test lint bench conformance conformance-agent test-agent test-rust test-stress test-lab test-kernel test-examples examples fuzz \
 	clean
 
 help:  ## this list
@@ -26,7 +26,7 @@ demo: deps  ## a two-path connection, seen from four languages, and a handover: 
 	$(VENV)/bin/python examples/demo/demo.py
 
 test: deps  ## everything: core, C, Python, Go, command, lab, conformance, examples
-	$(MAKE) test-rust test-stress test-c test-python test-go test-bpf conformance conformance-agent test-examples test-lab
+	$(MAKE) test-rust test-stress test-c test-python test-go test-bpf test-agent conformance conformance-agent test-examples test-lab
 
 CORE_TESTS := $(basename $(notdir $(wildcard core/tests/*.rs)))
 
@@ -45,6 +45,11 @@ test-stress:  ## soak, storms, races, kills; MPTCPAPI_SOAK=1 for the long form
 conformance: conformance-c conformance-go wheel  ## the same questions to four languages
 	$(CARGO) build $(CARGO_FLAGS) -q -p mptcpapi-conformance -p mptcpapi-cli
 	cd tests/conformance && MPTCPAPI_PYTHON=$(abspath $(VENV))/bin/python $(abspath $(VENV))/bin/pytest -q
+
+test-agent: wheel  ## the agent: clients that keep to nothing, kills, repair; as root
+	$(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi-agent
+	$(CARGO) build $(CARGO_FLAGS) -q -p mptcpapi-cli
+	cd tests/agent && $(abspath $(VENV))/bin/pytest -q
 
 conformance-agent: conformance-c conformance-go wheel  ## the same by an ordinary user, through the agent, from other network namespaces
 	$(CARGO) build $(CARGO_FLAGS) -q -p mptcpapi-conformance -p mptcpapi-cli
