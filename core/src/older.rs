@@ -31,6 +31,10 @@ pub(crate) fn subflows(fd: BorrowedFd<'_>, operation: &'static str) -> Result<Ve
 /// Everything the kernel lists. Addresses and statistics come from two calls; they are taken only when the addresses were the same
 /// before and after, so the listing is one picture.
 pub(crate) fn entries(fd: BorrowedFd<'_>, operation: &'static str) -> Result<Vec<Subflow>> {
+    // An older picture that another thread numbers after this one would take a subflow for gone, and then for another.
+    static TURNS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
+    let _no_fork = hold_off_forks();
+    let _turn = lock(&TURNS[identity(fd) as usize % TURNS.len()]);
     let get = |name, size| subflow_data(fd, name, size).map_err(|error| Error::io(operation, &error));
     let mut before = get(MPTCP_SUBFLOW_ADDRS, SUBFLOW_ADDRS_SIZE)?;
     for _ in 0..ATTEMPTS {
