@@ -149,8 +149,8 @@ fn subflows_bound_to_a_device() {
         let mut stream = echoing();
         let connection = view(&stream);
         let bound = || connection.open_subflow(&OpenSubflow::new().interface("path2").remote(server(2)));
-        let refused = bound().is_err_and(|error| error.kind() == ErrorKind::Unsupported);
-        if !kernel_has(!refused, "subflows that are bound to an interface") {
+        let is_refused = bound().is_err_and(|error| error.kind() == ErrorKind::Unsupported);
+        if !kernel_has(!is_refused, "subflows that are bound to an interface") {
             assert_eq!(live_ids(&stream), [1], "one that is not bound is not left there");
             return;
         }
