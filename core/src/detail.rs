@@ -15,6 +15,7 @@ use crate::subflow::Subflow;
 use crate::sys::fd::inode;
 use crate::sys::interface;
 use crate::sys::netlink::{BATCH, NetlinkSocket, lend};
+use crate::table::Pair;
 
 /// Adds the detail to every subflow. Those that sock_diag does not know have died since they were listed: they go.
 pub(crate) fn add_detail(fd: BorrowedFd<'_>, subflows: &mut Vec<Subflow>) -> io::Result<()> {
@@ -166,6 +167,31 @@ pub(crate) fn server_side(fd: BorrowedFd<'_>, initial: &Subflow) -> Option<bool>
     let context = answered?;
     // The side that asked for MPTCP has the local mark; both have the peer's.
     Some(!context?.flags.contains(SubflowFlags::MCAP_LOCAL))
+}
+
+/// Resets the subflow of this pair, if it is one, and of the connection with this token where one is given. ENOENT where
+/// there is none. It is looked at first: its cookie makes sure that it is the one, and no socket that listens there.
+pub(crate) fn reset(
+    socket: &mut NetlinkSocket,
+    fd: Option<BorrowedFd<'_>>,
+    token: Option<u32>,
+    (local, remote): Pair,
+    interface: u32,
+) -> io::Result<Outcome> {
+    let mut cookie = None;
+    ask_on(&[interface], socket, fd, local, remote, |found| {
+        let is_of = |token| found.mptcp.is_some_and(|context| context.token == token);
+        if token.is_none_or(is_of) {
+            cookie = Some(found.cookie);
+        }
+    })?;
+    let gone = Outcome { errno: libc::ENOENT, message: None };
+    let Some(cookie) = cookie else { return Ok(gone) };
+    let sequence = socket.sequences(1);
+    let request = diag::destroy_request(&local, &remote, interface, cookie, sequence);
+    let outcome = socket.acknowledged(request.as_bytes(), sequence)?;
+    // Another one has its place by now.
+    Ok(if outcome.errno == libc::ESTALE { gone } else { outcome })
 }
 
 /// What sock_diag knows of a subflow's options.

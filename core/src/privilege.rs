@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::Socket;
-use zerocopy::IntoBytes;
 
 use crate::agent::Agent;
-use crate::codec::diag;
-use crate::codec::netlink::{self as codec, Outcome};
+use crate::codec::netlink::Outcome;
 use crate::codec::pm::Command;
+use crate::detail;
 use crate::error::{ErrorKind, Result};
 use crate::pm;
 use crate::switch;
@@ -140,16 +139,14 @@ impl Provider for Direct {
         let mut socket = pm::open(fd)?;
         let family = pm::family(&mut socket)?;
         let sequence = socket.sequences(1);
-        let outcome = acknowledged(&mut socket, &command.encode(family, token, sequence), sequence)?;
+        let outcome = socket.acknowledged(&command.encode(family, token, sequence), sequence)?;
         socket.done();
         Ok(outcome)
     }
 
     fn reset(&self, fd: BorrowedFd<'_>, local: SocketAddr, remote: SocketAddr, interface: u32) -> io::Result<Outcome> {
         let mut socket: Lent = lend(libc::NETLINK_SOCK_DIAG, fd)?;
-        let sequence = socket.sequences(1);
-        let request = diag::destroy_request(&local, &remote, interface, sequence);
-        let outcome = acknowledged(&mut socket, request.as_bytes(), sequence)?;
+        let outcome = detail::reset(&mut socket, Some(fd), None, (local, remote), interface)?;
         socket.done();
         Ok(outcome)
     }
@@ -174,16 +171,5 @@ fn events_group(fd: BorrowedFd<'_>) -> io::Result<u32> {
         // Before 5.12 there are no events.
         0 => Err(io::Error::from_raw_os_error(libc::ENOENT)),
         group => Ok(*GROUP.get_or_init(|| group)),
-    }
-}
-
-/// Sends one request and reads its acknowledgement, which is there when `send` returns.
-pub(crate) fn acknowledged(socket: &mut NetlinkSocket, request: &[u8], sequence: u32) -> io::Result<Outcome> {
-    socket.send(request)?;
-    loop {
-        let mut mine = codec::messages(socket.receive_one()?).filter(|message| message.sequence == sequence);
-        if let Some(outcome) = mine.find_map(|message| message.outcome()) {
-            return Ok(outcome);
-        }
     }
 }

@@ -6,19 +6,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 
 pub use crate::codec::agent::{CommandFor, Operation, REPLY_SIZE, REQUEST_SIZE, Reply, Request, SOCKET};
-use crate::codec::diag;
 use crate::codec::netlink::{Family, Outcome};
 use crate::codec::read_prefix;
 use crate::codec::uapi::{MPTCP_INFO, MptcpInfo, SOL_MPTCP};
+use crate::detail;
 use crate::pm;
-use crate::privilege::acknowledged;
 pub use crate::switch::{Setting, SwitchLock};
 use crate::sys::filter::lock_to_token;
 use crate::sys::netlink::{NetlinkSocket, namespace_of};
 use crate::sys::serving;
 use crate::sys::sockopt::{getsockopt, getsockopt_number};
 pub use crate::sys::unix::{Received, receive, send};
-use zerocopy::IntoBytes;
 
 /// What can be learned of a foreign socket without taking its lock, which its owner may hold for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +142,7 @@ impl Commands {
     pub fn carry_out(&mut self, token: u32, CommandFor(command): &CommandFor) -> io::Result<Answer> {
         let family = pm::family(&mut self.0)?;
         let sequence = self.0.sequences(1);
-        acknowledged(&mut self.0, &command.encode(family, token, sequence), sequence).map(answer)
+        self.0.acknowledged(&command.encode(family, token, sequence), sequence).map(answer)
     }
 }
 
@@ -169,21 +167,7 @@ impl Resets {
         let Operation::Reset { local, remote, interface } = operation else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        if !self.is_subflow_of(token, operation)? {
-            return Ok((libc::ENOENT, String::new()));
-        }
-        let sequence = self.0.sequences(1);
-        let request = diag::destroy_request(local, remote, *interface, sequence);
-        acknowledged(&mut self.0, request.as_bytes(), sequence).map(answer)
-    }
-
-    fn is_subflow_of(&mut self, token: u32, operation: &Operation) -> io::Result<bool> {
-        let Operation::Reset { local, remote, interface } = operation else { return Ok(false) };
-        let mut found = false;
-        crate::detail::ask_on(&[*interface], &mut self.0, None, *local, *remote, |subflow| {
-            found |= subflow.mptcp.is_some_and(|context| context.token == token);
-        })?;
-        Ok(found)
+        detail::reset(&mut self.0, None, Some(token), (*local, *remote), *interface).map(answer)
     }
 }
 

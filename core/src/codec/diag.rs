@@ -23,6 +23,8 @@ pub(crate) struct DiagSocket<'a> {
     /// The device the socket is bound to, 0 for none.
     pub(crate) interface: u32,
     pub(crate) uid: u32,
+    /// Names this socket, and no later one with its addresses.
+    pub(crate) cookie: [u32; 2],
     pub(crate) inode: u32,
     pub(crate) congestion: Option<Name>,
     /// IP_TOS, or IPV6_TCLASS on IPv6.
@@ -89,9 +91,17 @@ pub(crate) fn options_request(local: &SocketAddr, remote: &SocketAddr, interface
     DiagRequest { extensions: exact.extensions | bit(diag::SKMEMINFO), ..exact }
 }
 
-/// Resets the one TCP socket of this pair.
-pub(crate) fn destroy_request(local: &SocketAddr, remote: &SocketAddr, interface: u32, sequence: u32) -> DiagRequest {
-    let exact = exact_request(local, remote, interface, sequence);
+/// Resets the one TCP socket that has this cookie. With the addresses alone, the kernel takes the socket that listens there
+/// once theirs is gone.
+pub(crate) fn destroy_request(
+    local: &SocketAddr,
+    remote: &SocketAddr,
+    interface: u32,
+    cookie: [u32; 2],
+    sequence: u32,
+) -> DiagRequest {
+    let mut exact = exact_request(local, remote, interface, sequence);
+    exact.id.cookie = cookie;
     DiagRequest { kind: SOCK_DESTROY, flags: netlink::REQUEST | netlink::ACK, ..exact }
 }
 
@@ -139,6 +149,7 @@ pub(crate) fn parse(payload: &[u8]) -> Option<DiagSocket<'_>> {
         state: TcpState(head.state),
         interface: head.id.interface,
         uid: head.uid,
+        cookie: head.id.cookie,
         inode: head.inode,
         congestion: None,
         tos: None,

@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::check;
 use super::fork::per_process;
 use super::sockopt::getsockopt_number;
+use crate::codec::netlink::{Outcome, messages};
 use crate::codec::uapi::{DiagRequest, SO_NETNS_COOKIE};
 
 /// Answers to exact requests, acknowledgements and events are small (at most about 600 bytes).
@@ -142,6 +143,17 @@ impl NetlinkSocket {
         }
         let whole = self.replies.iter().zip(lengths).take(received);
         Ok(whole.map(|(reply, length)| &reply[..(length as usize).min(REPLY_SIZE)]))
+    }
+
+    /// Sends one request and reads its acknowledgement, which is there when `send` returns.
+    pub(crate) fn acknowledged(&mut self, request: &[u8], sequence: u32) -> io::Result<Outcome> {
+        self.send(request)?;
+        loop {
+            let mut mine = messages(self.receive_one()?).filter(|message| message.sequence == sequence);
+            if let Some(outcome) = mine.find_map(|message| message.outcome()) {
+                return Ok(outcome);
+            }
+        }
     }
 
     /// Joins multicast groups.
