@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 
 use zerocopy::IntoBytes;
 
+use crate::codec::agent::{Reply, Request};
 use crate::codec::diag::{exact_request, parse as parse_diag};
 use crate::codec::full_info::FullInfo;
 use crate::codec::netlink::{attributes, family_answer, genl_attributes, messages};
 use crate::codec::uapi::pm::EVENT_ATTR_TOKEN;
 use crate::codec::uapi::{DiagSockId, FullInfoHeader, MptcpInfo, SUBFLOW_ADDRS_REMOTE};
 use crate::codec::{
-    Elements, diag_address, pm, put_diag_address, read_prefix, sockaddr as parse_sockaddr, subflow_data,
+    Elements, diag_address, option, pm, put_diag_address, read_prefix, sockaddr as parse_sockaddr, subflow_data,
 };
 use crate::subflow::Subflow;
 
@@ -124,4 +125,19 @@ fn pair(local: &SocketAddr, remote: &SocketAddr) {
         assert_eq!((back_remote.ip(), back_remote.port()), (remote.ip(), remote.port()));
     }
     assert_eq!(exact_request(local, remote, 0, 1).as_bytes().len(), 72);
+}
+
+/// A request to the agent: whatever is taken for one says the same when it is encoded again.
+pub fn agent_request(bytes: &[u8]) {
+    if let Some(request) = Request::decode(bytes) {
+        assert_eq!(Request::decode(&request.encode()).as_ref(), Some(&request));
+    }
+}
+
+/// The agent's reply, and the replies of the BPF program.
+pub fn agent_reply(bytes: &[u8]) {
+    if let Some(reply) = Reply::decode(bytes) {
+        assert!(reply.errno >= 0 && reply.text.len() < bytes.len());
+    }
+    assert!(option::replies(bytes).count() * option::REPLY_SIZE <= bytes.len());
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::{bytes, datagrams, read};
+use crate::codec::agent::{Operation, Reply, Request};
 use crate::fuzzing;
 
 type Decoder = fn(&[u8]);
@@ -92,6 +93,14 @@ fn subflow_data() {
 #[test]
 fn mptcp_info() {
     try_on(fuzzing::mptcp_info, field_seeds("mptcp_info.json", &["bytes"]));
+}
+
+#[test]
+fn agent_messages() {
+    let hello = Request { sequence: 7, operation: Operation::Hello }.encode().to_vec();
+    try_on(fuzzing::agent_request, vec![hello]);
+    let reply = Reply { sequence: 7, errno: 1, text: "no".into() }.encode().to_vec();
+    try_on(fuzzing::agent_reply, vec![reply]);
 }
 
 #[test]
