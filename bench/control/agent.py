@@ -226,9 +226,9 @@ def window(lab: Lab, agent: Agent, program: Path, quick: bool) -> list[str]:
     rows = [
         f"{count * users:,} sockets with control = app each way, of ordinary users, in a namespace with the kernel's "
         "path manager. The switch is from the agent's word to go on to its word that it is over, by the client's "
-        "clock; and on average by the agent's own, from the first write to the last one. Too late: hand-shakes that took "
-        "the client more than the millisecond that it has, and were begun again; a user that often is too late is refused "
-        "for a while, which is what fails.",
+        "clock; and on average by the agent's own, from the first write to the last one. Too late: hand-shakes that "
+        "took the client more than the millisecond that it has, and were begun again; a user that is too late often is "
+        "refused for a while, which is what fails.",
         "",
         "| | switch: p50, us | p99, us | max, us | agent's, us | whole call: p50, us | p99, us | too late | failed |",
         "|---|---|---|---|---|---|---|---|---|",

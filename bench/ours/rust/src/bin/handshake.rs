@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! For how long the namespace's path manager is switched where the agent does it. `handshake COUNT PAUSE_US` makes so many
-//! sockets that the application controls, without privilege, each after a pause. A line of nanoseconds for each: the
-//! switch by the crate's word, and its whole call; 0 where the call failed.
+//! For how long the namespace's path manager is switched where the agent does it. `handshake COUNT PAUSE_US` makes so
+//! many sockets that the application controls, without privilege, each after a pause. A line of nanoseconds for each:
+//! the switch by the crate's word, and its whole call; 0 where the call failed.
 
 use std::io::{Result, Write, stdout};
 use std::thread::sleep;
