@@ -2,13 +2,17 @@
 //! A client's connection to the agent. It waits for the next request only when the last one is answered.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use mptcpapi::serving::{Reply, send};
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_passcred;
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, Shutdown, recv, recvmsg, shutdown};
 
 use crate::namespaces::Namespace;
 use crate::threads::lock;
@@ -77,9 +81,39 @@ impl AsFd for Connection {
 impl Drop for Connection {
     /// What lies unread in it is closed with it, which can take as long as the client likes.
     fn drop(&mut self) {
-        let mut fds: Vec<OwnedFd> = self.fd.take().into_iter().collect();
-        fds.extend(lock(&self.handshake).take().into_iter().flat_map(|handshake| handshake.witness));
-        self.closing.close(&self.user, fds);
+        let witness = lock(&self.handshake).take().map_or_else(Vec::new, |handshake| handshake.witness);
+        self.closing.close(&self.user, witness);
+        if let Some(fd) = self.fd.take() {
+            self.closing.hang_up(&self.user, fd, true);
+        }
+    }
+}
+
+/// No descriptor lies unread in the connection, and none comes any more: so close() has nothing to wait for.
+fn is_harmless(fd: &OwnedFd) -> bool {
+    let _ = shutdown(fd, Shutdown::Both);
+    // What has credentials is a message, also without a byte; without, it is the end.
+    if set_socket_passcred(fd, true).is_err() {
+        return false;
+    }
+    loop {
+        let mut byte = [0; 1];
+        // No room for descriptors: that there are some is all that is told, and they stay where they are.
+        let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+        let mut credentials = RecvAncillaryBuffer::new(&mut room);
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match recvmsg(fd, &mut [IoSliceMut::new(&mut byte)], &mut credentials, flags) {
+            Ok(peeked) if peeked.flags.contains(ReturnFlags::CTRUNC) => return false,
+            Ok(peeked) if peeked.bytes == 0 && credentials.drain().next().is_none() => return true,
+            Ok(_) => {}
+            Err(Errno::AGAIN) => return true,
+            // The latter: the peer left before it read everything. It is told once.
+            Err(Errno::INTR | Errno::CONNRESET) => continue,
+            Err(_) => return false,
+        }
+        if recv(fd, &mut byte, RecvFlags::DONTWAIT).is_err() {
+            return false;
+        }
     }
 }
 
@@ -100,14 +134,45 @@ impl Closing {
     /// Closes what came from this user, soon.
     pub(crate) fn close(&self, user: &Arc<User>, fds: Vec<OwnedFd>) {
         if !fds.is_empty() && user.hand_in(Job::Close(fds)) == HandedIn::WorkIt {
-            lock(&self.waiting).push_back(user.clone());
-            let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+            self.put_off(user);
         }
     }
 
-    /// A user for whom the caller is to work.
+    /// Ends a connection. `is_counted`: it is one of those that the user may have, until it is closed.
+    pub(crate) fn hang_up(&self, user: &Arc<User>, fd: OwnedFd, is_counted: bool) {
+        if is_harmless(&fd) {
+            drop(fd);
+            if is_counted {
+                user.disconnected();
+            }
+            return;
+        }
+        if user.hand_in(Job::HangUp { fd, is_counted }) == HandedIn::WorkIt {
+            self.put_off(user);
+        }
+    }
+
+    /// Somebody else is to work for this user.
+    fn put_off(&self, user: &Arc<User>) {
+        self.no_thread_for(user);
+        self.ring();
+    }
+
+    /// Somebody is to work for this user, when there is a thread again.
+    pub(crate) fn no_thread_for(&self, user: &Arc<User>) {
+        lock(&self.waiting).push_back(user.clone());
+    }
+
+    /// A user for whom the caller is to work. The next one is somebody else's: this one may take for ever.
     pub(crate) fn next(&self) -> Option<Arc<User>> {
         lock(&self.waiting).pop_front()
+    }
+
+    /// Tells that somebody waits, if so.
+    pub(crate) fn ring(&self) {
+        if !lock(&self.waiting).is_empty() {
+            let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        }
     }
 
     pub(crate) fn heard(&self) {

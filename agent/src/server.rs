@@ -144,7 +144,7 @@ impl Server {
         }
     }
 
-    fn add_thread(self: &Arc<Self>) {
+    fn add_thread(self: &Arc<Self>) -> bool {
         self.threads.fetch_add(1, Ordering::Relaxed);
         let server = self.clone();
         let made = thread::Builder::new().name("serve".into()).stack_size(256 * 1024).spawn(move || {
@@ -154,6 +154,7 @@ impl Server {
         if made.is_err() {
             self.threads.fetch_sub(1, Ordering::Relaxed);
         }
+        made.is_ok()
     }
 
     /// One thread, until more than `most` others wait.
@@ -174,11 +175,12 @@ impl Server {
         }
     }
 
-    /// Another thread is to wait while this one does what may take long.
-    fn leave(self: &Arc<Self>) {
-        if self.waiting.load(Ordering::Acquire) == 0 && self.threads.load(Ordering::Relaxed) < THREADS_MAX {
-            self.add_thread();
+    /// Another thread is to wait while this one does what may take long; false where there is none.
+    fn leave(self: &Arc<Self>) -> bool {
+        if self.waiting.load(Ordering::Acquire) != 0 {
+            return true;
         }
+        self.threads.load(Ordering::Relaxed) < THREADS_MAX && self.add_thread()
     }
 
     fn handle(self: &Arc<Self>, number: u64) {
@@ -198,6 +200,7 @@ impl Server {
                 self.sweep_timer.came();
                 self.arm(self.sweep_timer.as_fd(), SWEEP);
                 self.arm(self.listener.as_fd(), LISTENER);
+                self.closing.ring();
                 self.users.sweep();
                 if self.namespaces.sweep(&self.line) {
                     self.sweep_timer.within(IDLE);
@@ -205,8 +208,15 @@ impl Server {
             }
             BELL => {
                 self.closing.heard();
+                // The last thread waits, for all users.
+                let user = if self.leave() { self.closing.next() } else { None };
+                match &user {
+                    // One user each: who is next does not wait for this one.
+                    Some(_) => self.closing.ring(),
+                    None => self.sweep_timer.within(DEADLINE),
+                }
                 self.arm(self.closing.as_fd(), BELL);
-                while let Some(user) = self.closing.next() {
+                if let Some(user) = user {
                     self.work_for(&user);
                 }
             }
@@ -271,9 +281,8 @@ impl Server {
         let user = self.users.of(uid);
         let groups = || peer_groups(fd.as_fd()).unwrap_or_default().into_iter().chain([gid]).collect();
         let is_refused = credentials.is_err() || !self.policy.admits(uid, groups);
-        if !user.connected(self.policy.connections) {
-            let _ = shutdown(&fd, Shutdown::Both);
-            return self.closing.close(&user, vec![fd]);
+        if user.is_overloaded() || !user.connected(self.policy.connections) {
+            return self.closing.hang_up(&user, fd, false);
         }
         self.sweep_timer.within(IDLE);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -291,7 +300,6 @@ impl Server {
             let _ = epoll::delete(&self.epoll, connection.as_fd());
             // Closing it may have to wait; the client does not.
             let _ = shutdown(connection.as_fd(), Shutdown::Both);
-            connection.user.disconnected();
             handshake::broke_off(self, connection);
         }
     }
@@ -452,11 +460,21 @@ impl Server {
 
     /// Works off a user's queue: here, everything may take for ever.
     fn work_for(self: &Arc<Self>, user: &Arc<User>) {
-        self.leave();
         self.deadline_timer.within(DEADLINE);
+        if !self.leave() {
+            // The last thread waits, for all users.
+            self.closing.no_thread_for(user);
+            return self.sweep_timer.within(DEADLINE);
+        }
         while let Some(job) = user.next() {
             match job {
                 Job::Close(fds) => drop(fds),
+                Job::HangUp { fd, is_counted } => {
+                    drop(fd);
+                    if is_counted {
+                        user.disconnected();
+                    }
+                }
                 Job::Request { request, fds, namespace, reply } => {
                     let connection = reply.connection;
                     let operation = &request.operation;

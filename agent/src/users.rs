@@ -31,6 +31,12 @@ pub(crate) enum Job {
         reply: ReplyTo,
     },
     Close(Vec<OwnedFd>),
+    /// A connection's end, with what lies unread in it.
+    HangUp {
+        fd: OwnedFd,
+        /// It is one of those that the user may have.
+        is_counted: bool,
+    },
 }
 
 /// Whom an answer is owed, since when.
@@ -80,6 +86,8 @@ impl Strikes {
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Since when somebody works for the user, or is to.
+    taken: Option<Instant>,
     running: Option<Running>,
     connections: usize,
     watched: HashSet<(u64, u64)>,
@@ -160,7 +168,12 @@ impl User {
     /// More is waiting to be closed than a well-behaved user ever has.
     pub(crate) fn is_overloaded(&self) -> bool {
         let state = lock(&self.state);
-        state.jobs.len() > WAITING_MAX && state.running.as_ref().is_some_and(|running| running.written_off)
+        let is_stuck = match &state.running {
+            Some(running) => running.written_off,
+            // No thread has come to it yet.
+            None => state.taken.is_some_and(|since| since.elapsed() >= DEADLINE),
+        };
+        state.jobs.len() > WAITING_MAX && is_stuck
     }
 
     /// Why no hand-shake is begun for the user just now.
@@ -190,10 +203,10 @@ impl User {
     pub(crate) fn hand_in(&self, job: Job) -> HandedIn {
         let mut state = lock(&self.state);
         state.jobs.push_back(job);
-        if state.running.is_some() {
+        if state.taken.is_some() {
             return HandedIn::Queued;
         }
-        state.running = Some(Running::now(None));
+        state.taken = Some(Instant::now());
         HandedIn::WorkIt
     }
 
@@ -203,8 +216,11 @@ impl User {
         let job = state.jobs.pop_front();
         state.running = job.as_ref().map(|job| match job {
             Job::Request { reply, .. } => Running::now(Some(reply.clone())),
-            Job::Close(_) => Running::now(None),
+            Job::Close(_) | Job::HangUp { .. } => Running::now(None),
         });
+        if job.is_none() {
+            state.taken = None;
+        }
         job
     }
 
@@ -245,7 +261,7 @@ impl User {
                     overdue.replies.push(reply);
                 }
                 Job::Request { .. } => overdue.is_busy = true,
-                Job::Close(_) => {}
+                Job::Close(_) | Job::HangUp { .. } => {}
             }
         }
         overdue
@@ -287,7 +303,7 @@ impl User {
         let state = lock(&self.state);
         let at_rest = |strikes: &Strikes| strikes.until.is_none_or(|until| until + BACK_OFF_MAX < Instant::now());
         state.connections == 0
-            && state.running.is_none()
+            && state.taken.is_none()
             && state.watched.is_empty()
             && at_rest(&state.strikes)
             && at_rest(&state.begins)
@@ -336,6 +352,19 @@ mod tests {
         assert_eq!(user.hand_in(Job::Close(Vec::new())), HandedIn::Queued);
         assert!(user.next().is_some() && user.next().is_none());
         assert_eq!(user.hand_in(Job::Close(Vec::new())), HandedIn::WorkIt);
+    }
+
+    #[test]
+    fn who_waits_for_a_thread_is_not_stuck() {
+        let user = user();
+        (0..=WAITING_MAX).for_each(|_| drop(user.hand_in(Job::Close(Vec::new()))));
+        assert!(!user.is_overloaded());
+        std::thread::sleep(DEADLINE);
+        let overdue = user.overdue();
+        assert!(!overdue.is_stuck && user.is_overloaded());
+        (0..=WAITING_MAX).for_each(|_| assert!(user.next().is_some()));
+        std::thread::sleep(DEADLINE);
+        assert!(user.overdue().is_stuck && !user.is_overloaded());
     }
 
     #[test]
