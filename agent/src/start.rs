@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::panic;
 use std::path::{Path, PathBuf};
@@ -73,6 +73,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     let places = Places::of(options);
     if let Some(directory) = places.socket.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         fs::create_dir_all(directory).map_err(Error::io(directory.display().to_string()))?;
+        if places.socket == Path::new(SOCKET) {
+            // It is the project's own. Whoever made it first, clients are other users.
+            fs::set_permissions(directory, Permissions::from_mode(0o755))
+                .map_err(Error::io(directory.display().to_string()))?;
+        }
     }
     let lock = take_lock(&places)?;
     let doing = || Error::io(places.record.display().to_string());
@@ -103,10 +108,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     drop((theirs, listener, metrics));
     let ended = open(ours, &record, &guard, server);
     if is_ours {
-        let _ = fs::remove_file(&places.socket);
+        let _ = remove_socket(&places.socket);
     }
     if let Some(path) = &options.metrics {
-        let _ = fs::remove_file(path);
+        let _ = remove_socket(path);
     }
     drop(lock);
     ended
@@ -176,15 +181,17 @@ fn serve(
 fn listener(path: &Path) -> Result<(OwnedFd, bool), Error> {
     let is_mine = env::var("LISTEN_PID").is_ok_and(|pid| pid.parse() == Ok(std::process::id()));
     if is_mine && env::var("LISTEN_FDS").is_ok_and(|number| number == "1") {
-        let given = borrow_fd(3).and_then(|given| given.try_clone_to_owned());
+        // All threads wait for it together: who comes too late is not to wait inside of accept().
+        let given = borrow_fd(3).and_then(|given| {
+            let given = given.try_clone_to_owned()?;
+            rustix::io::ioctl_fionbio(&given, true)?;
+            Ok(given)
+        });
         return given.map(|given| (given, false)).map_err(Error::io("the socket from systemd"));
     }
     let make = || -> io::Result<OwnedFd> {
         // The lock is ours: it is a dead agent's.
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_socket(path)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         bind(&socket, &SocketAddrUnix::new(path)?)?;
@@ -196,12 +203,19 @@ fn listener(path: &Path) -> Result<(OwnedFd, bool), Error> {
     Ok((make().map_err(Error::io(path.display().to_string()))?, true))
 }
 
+/// Frees the path, where nothing but a socket is in the way.
+fn remove_socket(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "is there, and is no socket")),
+    }
+}
+
 fn metrics_listener(path: &Path) -> Result<UnixListener, Error> {
     let make = || -> io::Result<UnixListener> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_socket(path)?;
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, Permissions::from_mode(0o660))?;
         Ok(listener)
