@@ -6,7 +6,7 @@ use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use mptcpapi::serving::{Reply, send};
 use rustix::event::{EventfdFlags, eventfd};
@@ -38,7 +38,9 @@ pub(crate) struct Connection {
 /// What a BEGIN leaves until its DONE.
 #[derive(Debug)]
 pub(crate) struct Handshake {
-    pub(crate) namespace: Arc<Namespace>,
+    pub(crate) cookie: u64,
+    /// What is known of a namespace stays while its switch is on, and not for as long as a client likes.
+    pub(crate) namespace: Weak<Namespace>,
     /// New sockets are the application's anyway.
     pub(crate) is_free: bool,
     /// Any socket of the namespace: it is closed when the switch is back.

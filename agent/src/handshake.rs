@@ -19,6 +19,7 @@ use crate::metrics::add;
 use crate::namespaces::Namespace;
 use crate::server::Server;
 use crate::threads::lock;
+use crate::users::User;
 
 /// The switch is off again after so long.
 const WINDOW: Duration = Duration::from_millis(1);
@@ -31,6 +32,8 @@ const GUARD_AGAIN: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_micros(100);
 const QUEUE_MAX: usize = 1024;
+/// Of one user: as many threads may begin at once.
+const QUEUE_PER_USER: usize = 16;
 
 /// The switch of one namespace.
 #[derive(Debug, Default)]
@@ -42,10 +45,18 @@ pub(crate) struct Switch {
     queue: VecDeque<Waiting>,
 }
 
+impl Switch {
+    /// Off, and nobody waits for it.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.on.is_none() && self.queue.is_empty()
+    }
+}
+
 /// It is on, for this connection.
 #[derive(Debug)]
 struct On {
     connection: u64,
+    user: Arc<User>,
     since: Instant,
     /// Free when it is closed.
     _held: UnixDatagram,
@@ -68,17 +79,24 @@ enum Begun {
 }
 
 /// Answers with GO, sooner or later.
-pub(crate) fn begin(server: &Server, connection: &Arc<Connection>, sequence: u32, handshake: Handshake) {
-    let namespace = handshake.namespace.clone();
-    *lock(&connection.handshake) = Some(handshake);
+pub(crate) fn begin(server: &Server, connection: &Arc<Connection>, sequence: u32, namespace: &Arc<Namespace>) {
     let mut switch = lock(&namespace.switch);
-    if switch.queue.len() >= QUEUE_MAX {
+    let uid = connection.user.uid;
+    let of_user = switch.queue.iter().filter(|waiting| waiting.connection.user.uid == uid).count();
+    if switch.queue.len() >= QUEUE_MAX || of_user >= QUEUE_PER_USER {
         drop(switch);
-        server.reply(connection, sequence, Errno::BUSY.raw_os_error(), "too many wait for the switch");
-        return;
+        return refuse(server, connection, sequence, Errno::BUSY, "too many wait for the switch");
     }
     switch.queue.push_back(Waiting { connection: connection.clone(), sequence, since: Instant::now() });
-    serve_queue(server, &namespace, &mut switch);
+    serve_queue(server, namespace, &mut switch);
+}
+
+/// There is no hand-shake; another one can begin.
+fn refuse(server: &Server, connection: &Arc<Connection>, sequence: u32, errno: Errno, text: &str) {
+    // Before the answer: with it, the next request can come.
+    let handshake = lock(&connection.handshake).take();
+    server.reply(connection, sequence, errno.raw_os_error(), text);
+    server.closing.close(&connection.user, handshake.map_or_else(Vec::new, |handshake| handshake.witness));
 }
 
 /// The switch is back, after a DONE: errno and words for it. None without a BEGIN before it.
@@ -87,7 +105,11 @@ pub(crate) fn done(server: &Server, connection: &Arc<Connection>) -> Option<(i32
     if handshake.is_free {
         return Some((0, "", handshake));
     }
-    let namespace = &handshake.namespace;
+    // Its place was given to another one: long after the window.
+    let Some(namespace) = &handshake.namespace.upgrade() else {
+        let (errno, text) = late();
+        return Some((errno, text, handshake));
+    };
     let mut switch = lock(&namespace.switch);
     let (errno, text) = match &switch.on {
         Some(on) if on.connection == connection.id => {
@@ -112,14 +134,14 @@ fn late() -> (i32, &'static str) {
 /// The client is gone.
 pub(crate) fn broke_off(server: &Server, connection: &Arc<Connection>) {
     let Some(handshake) = lock(&connection.handshake).take() else { return };
-    let namespace = handshake.namespace.clone();
-    let mut switch = lock(&namespace.switch);
-    if switch.on.as_ref().is_some_and(|on| on.connection == connection.id) {
-        switch_off(server, &namespace, &mut switch);
-        was_late(server, connection);
-        serve_queue(server, &namespace, &mut switch);
+    if let Some(namespace) = handshake.namespace.upgrade() {
+        let mut switch = lock(&namespace.switch);
+        if switch.on.as_ref().is_some_and(|on| on.connection == connection.id) {
+            switch_off(server, &namespace, &mut switch);
+            was_late(server, connection);
+            serve_queue(server, &namespace, &mut switch);
+        }
     }
-    drop(switch);
     server.closing.close(&connection.user, handshake.witness);
 }
 
@@ -173,7 +195,9 @@ fn switch_off(server: &Server, namespace: &Namespace, switch: &mut Switch) {
         Some(Err(error)) => log::agent(format_args!("switch=stuck netns={:x} error=\"{error}\"", namespace.cookie)),
         None => {}
     }
-    add(&server.metrics.window, on.since.elapsed().as_nanos() as u64);
+    let time = on.since.elapsed();
+    on.user.had_switch(time);
+    add(&server.metrics.window, time.as_nanos() as u64);
 }
 
 /// Switches on for the first who waits, if it is off.
@@ -183,7 +207,12 @@ fn serve_queue(server: &Server, namespace: &Arc<Namespace>, switch: &mut Switch)
         let connection = first.connection.clone();
         if first.since.elapsed() > PATIENCE {
             let text = "somebody holds @mptcpapi/path_manager for too long: see `ss -xpa`";
-            server.reply(&connection, first.sequence, Errno::BUSY.raw_os_error(), text);
+            refuse(server, &connection, first.sequence, Errno::BUSY, text);
+            continue;
+        }
+        // Others of the user's were late meanwhile.
+        if let Some(text) = connection.user.begin_refusal() {
+            refuse(server, &connection, first.sequence, Errno::BUSY, text);
             continue;
         }
         match switch_on(server, namespace, switch, &connection) {
@@ -204,9 +233,10 @@ fn serve_queue(server: &Server, namespace: &Arc<Namespace>, switch: &mut Switch)
                 }
             }
             Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
-                log::change(connection.user.uid, connection.pid, "app_socket", namespace.cookie, errno, "switch");
-                server.reply(&connection, first.sequence, errno, "the agent could not switch");
+                let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+                let number = errno.raw_os_error();
+                log::change(connection.user.uid, connection.pid, "app_socket", namespace.cookie, number, "switch");
+                refuse(server, &connection, first.sequence, errno, "the agent could not switch");
             }
         }
     }
@@ -245,7 +275,7 @@ fn switch_on(
         let _ = server.record.clear(namespace.place);
         return Err(error);
     }
-    switch.on = Some(On { connection: connection.id, since, _held: held });
+    switch.on = Some(On { connection: connection.id, user: connection.user.clone(), since, _held: held });
     server.switch_timer.within(WINDOW);
     Ok(Begun::Switched)
 }

@@ -21,6 +21,8 @@ use crate::threads::lock;
 pub(crate) const IDLE: Duration = Duration::from_secs(5);
 /// Sockets for commands that are kept of one namespace.
 const SOCKETS_MAX: usize = 4;
+/// Of those that one user brings, which can make as many as it likes.
+const PER_USER: usize = 16;
 
 /// One network namespace.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Namespace {
     pub(crate) switch: Mutex<Switch>,
     sockets: Mutex<Vec<(Commands, Resets)>>,
     used: AtomicU64,
+    /// Who brought it.
+    uid: u32,
 }
 
 impl Namespace {
@@ -54,6 +58,11 @@ impl Namespace {
         }
         Ok(outcome)
     }
+
+    /// Nobody works with it. The list of them is locked, so nobody begins to.
+    fn is_idle(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && self.switch.try_lock().is_ok_and(|switch| switch.is_at_rest())
+    }
 }
 
 /// Those that are known.
@@ -62,16 +71,17 @@ pub(crate) struct Namespaces(Mutex<HashMap<u64, Arc<Namespace>>>);
 
 impl Namespaces {
     /// That of a socket, which is in the namespace with this cookie.
-    pub(crate) fn of(&self, socket: BorrowedFd<'_>, cookie: u64, line: &Line) -> io::Result<Arc<Namespace>> {
+    pub(crate) fn of(&self, socket: BorrowedFd<'_>, cookie: u64, uid: u32, line: &Line) -> io::Result<Arc<Namespace>> {
         if let Some(known) = lock(&self.0).get(&cookie) {
             known.used.store(now(), Ordering::Relaxed);
             return Ok(known.clone());
         }
         let fd = namespace_fd(socket)?;
         let mut known = lock(&self.0);
-        if known.len() >= PLACES {
+        let has_enough = known.values().filter(|one| one.uid == uid).count() >= PER_USER;
+        if has_enough || known.len() >= PLACES {
             // The one that was unused for longest makes room, if it is unused.
-            let idle = known.values().filter(|one| Arc::strong_count(one) == 1);
+            let idle = known.values().filter(|one| one.is_idle() && (one.uid == uid || !has_enough));
             let oldest = idle.min_by_key(|one| one.used.load(Ordering::Relaxed)).map(|one| one.cookie);
             let oldest = oldest.ok_or(Errno::BUSY)?;
             known.remove(&oldest);
@@ -88,6 +98,7 @@ impl Namespaces {
                 switch: Mutex::default(),
                 sockets: Mutex::default(),
                 used: AtomicU64::new(0),
+                uid,
             })
         });
         namespace.used.store(now(), Ordering::Relaxed);
@@ -98,6 +109,10 @@ impl Namespaces {
         lock(&self.0).values().cloned().collect()
     }
 
+    pub(crate) fn knows(&self, cookie: u64) -> bool {
+        lock(&self.0).contains_key(&cookie)
+    }
+
     pub(crate) fn len(&self) -> usize {
         lock(&self.0).len()
     }
@@ -106,7 +121,7 @@ impl Namespaces {
     pub(crate) fn sweep(&self, line: &Line) -> bool {
         let limit = now().saturating_sub(IDLE.as_nanos() as u64);
         let mut known = lock(&self.0);
-        let is_idle = |one: &Arc<Namespace>| Arc::strong_count(one) == 1 && one.used.load(Ordering::Relaxed) < limit;
+        let is_idle = |one: &Arc<Namespace>| one.is_idle() && one.used.load(Ordering::Relaxed) < limit;
         let idle: Vec<u64> = known.values().filter(|one| is_idle(one)).map(|one| one.cookie).collect();
         for cookie in idle {
             known.remove(&cookie);

@@ -65,7 +65,7 @@ pub(crate) fn carry_out(
 ) -> Outcome {
     let done = || -> io::Result<Outcome> {
         let Some(connection) = fds.first() else { return Ok(refused(Errno::BADF, "")) };
-        let namespace = server.namespaces.of(connection.as_fd(), cookie, &server.line)?;
+        let namespace = server.namespaces.of(connection.as_fd(), cookie, client.user.uid, &server.line)?;
         server.sweep_timer.within(crate::namespaces::IDLE);
         // Now, and not one that was known before: a socket can be connected anew.
         let token = token_of(connection.as_fd())?;
@@ -124,7 +124,8 @@ fn watch(
     }
     let number = rustix::fs::fstat(events)?.st_ino;
     let live = || server.line.listeners(namespace.fd.as_fd(), namespace.cookie).ok().map(HashSet::from_iter);
-    if !client.user.watches(namespace.cookie, number, server.policy.watched, live) {
+    let is_known = |cookie| server.namespaces.knows(cookie);
+    if !client.user.watches(namespace.cookie, number, server.policy.watched, live, is_known) {
         return Ok(refused(Errno::DQUOT, "this user watches too many connections"));
     }
     give_events(events, token, group)?;

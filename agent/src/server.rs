@@ -403,12 +403,16 @@ impl Server {
         }
         let namespace = look(&Operation::Begin, connection.user.uid, &fds).and_then(|cookie| {
             let witness = fds.first().ok_or_else(|| refused(Errno::BADF, ""))?;
-            self.namespaces.of(witness.as_fd(), cookie, &self.line).map_err(|error| failed(&error))
+            let uid = connection.user.uid;
+            self.namespaces.of(witness.as_fd(), cookie, uid, &self.line).map_err(|error| failed(&error))
         });
         self.sweep_timer.within(IDLE);
         match namespace {
             Ok(namespace) => {
-                handshake::begin(self, connection, sequence, Handshake { namespace, is_free: false, witness: fds });
+                let (cookie, weak) = (namespace.cookie, Arc::downgrade(&namespace));
+                *lock(&connection.handshake) =
+                    Some(Handshake { cookie, namespace: weak, is_free: false, witness: fds });
+                handshake::begin(self, connection, sequence, &namespace);
             }
             Err(refusal) => refuse(refusal, fds),
         }
@@ -420,9 +424,7 @@ impl Server {
             return self.over(connection);
         };
         self.reply(connection, sequence, errno, text);
-        let cookie = handshake.namespace.cookie;
-        log::change(connection.user.uid, connection.pid, "app_socket", cookie, errno, text);
-        drop(handshake.namespace);
+        log::change(connection.user.uid, connection.pid, "app_socket", handshake.cookie, errno, text);
         self.close_here(&connection.user, handshake.witness);
     }
 

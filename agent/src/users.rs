@@ -19,6 +19,10 @@ pub(crate) const WAITING_MAX: usize = 64;
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 /// Late hand-shakes in a row that a busy machine explains; one is forgotten each second.
 const LATE_MAX: f64 = 3.0;
+/// Of the time, for which one user may have the switch on.
+const SWITCH_SHARE: f64 = 0.05;
+/// So much more at once, in seconds: thousands of hand-shakes.
+const SWITCH_AT_ONCE: f64 = 0.5;
 
 /// What may take long.
 #[derive(Debug)]
@@ -96,9 +100,19 @@ struct State {
     begins: Strikes,
     late: f64,
     late_at: Option<Instant>,
+    /// For how long, in seconds, the user had the switch on beyond its share, and when that was worked out.
+    switched: f64,
+    switched_at: Option<Instant>,
     /// What is left of the requests of this second, and when that was worked out.
     allowance: f64,
     allowance_at: Option<Instant>,
+}
+
+impl State {
+    fn switched_by(&self, now: Instant) -> f64 {
+        let passed = self.switched_at.map_or(0.0, |then| (now - then).as_secs_f64());
+        (self.switched - passed * SWITCH_SHARE).max(0.0)
+    }
 }
 
 /// One user, by the kernel's number of it.
@@ -178,10 +192,20 @@ impl User {
 
     /// Why no hand-shake is begun for the user just now.
     pub(crate) fn begin_refusal(&self) -> Option<&'static str> {
-        lock(&self.state)
-            .begins
-            .is_out()
-            .then_some("this user's hand-shakes came too late, several times: wait a while")
+        let state = lock(&self.state);
+        if state.begins.is_out() {
+            return Some("this user's hand-shakes came too late, several times: wait a while");
+        }
+        (state.switched_by(Instant::now()) > SWITCH_AT_ONCE)
+            .then_some("this user's hand-shakes have taken their share of the time: wait a while")
+    }
+
+    /// The switch was on for the user, for so long.
+    pub(crate) fn had_switch(&self, time: Duration) {
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        state.switched = state.switched_by(now) + time.as_secs_f64();
+        state.switched_at = Some(now);
     }
 
     /// A hand-shake came too late, or broke off: how long the user is put off for that.
@@ -279,6 +303,7 @@ impl User {
         number: u64,
         most: usize,
         live: impl FnOnce() -> Option<HashSet<u64>>,
+        is_known: impl Fn(u64) -> bool,
     ) -> bool {
         const LOOK_AGAIN: Duration = Duration::from_millis(100);
         let mut state = lock(&self.state);
@@ -288,7 +313,12 @@ impl User {
             state = lock(&self.state);
             state.looked = Some(Instant::now());
             if let Some(live) = live {
-                state.watched.retain(|(place, number)| *place != namespace || live.contains(number));
+                // Of a namespace that nobody uses, nothing can be asked any more; it may be gone.
+                state.watched.retain(
+                    |(place, number)| {
+                        if *place == namespace { live.contains(number) } else { is_known(*place) }
+                    },
+                );
             }
         }
         let has_room = state.watched.len() < most;
@@ -307,6 +337,7 @@ impl User {
             && state.watched.is_empty()
             && at_rest(&state.strikes)
             && at_rest(&state.begins)
+            && state.switched_by(Instant::now()) == 0.0
     }
 }
 
@@ -384,15 +415,26 @@ mod tests {
     }
 
     #[test]
+    fn the_switch_is_shared() {
+        let user = user();
+        user.had_switch(Duration::from_millis(499));
+        assert!(user.begin_refusal().is_none());
+        user.had_switch(Duration::from_millis(3));
+        assert!(user.begin_refusal().is_some() && !user.is_forgotten());
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(user.begin_refusal().is_none());
+    }
+
+    #[test]
     fn shares() {
         let user = user();
         assert_eq!((0..50).filter(|_| user.may_ask(10)).count(), 20);
         assert!(user.connected(2) && user.connected(2) && !user.connected(2));
         user.disconnected();
         assert!(user.connected(2));
-        assert!(user.watches(1, 1, 2, || None) && user.watches(1, 2, 2, || None));
-        assert!(!user.watches(1, 3, 2, || Some(HashSet::from([1, 2]))));
+        assert!(user.watches(1, 1, 2, || None, |_| true) && user.watches(1, 2, 2, || None, |_| true));
+        assert!(!user.watches(1, 3, 2, || Some(HashSet::from([1, 2])), |_| true));
         std::thread::sleep(Duration::from_millis(101));
-        assert!(user.watches(1, 3, 2, || Some(HashSet::from([2]))));
+        assert!(user.watches(1, 3, 2, || Some(HashSet::from([2])), |_| true));
     }
 }
