@@ -30,9 +30,9 @@ def tos(value: int) -> OPTION:
 @pytest.fixture(scope="module", autouse=True)
 def _syn(program: None) -> Iterator[None]:
     with own_cgroup() as command:
-        subprocess.run([*command, lab._command(), "load-bpf", "--syn", "--verbose"], check=True)
+        subprocess.run([*command, lab.command_path(), "load-bpf", "--syn", "--verbose"], check=True)
         yield
-        subprocess.run([lab._command(), "load-bpf"], check=True)
+        subprocess.run([lab.command_path(), "load-bpf"], check=True)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ PRIVILEGED = {
 
 @pytest.fixture(scope="session")
 def rows() -> dict[tuple[int, int], dict[str, Any]]:
-    shown = subprocess.run([lab._command(), "doctor", "--options", "--json"], capture_output=True, check=True)
+    shown = subprocess.run([lab.command_path(), "doctor", "--options", "--json"], capture_output=True, check=True)
     options = json.loads(shown.stdout)["options"]
     return {(row["level_number"], row["number"]): row for row in options}
 
