@@ -388,7 +388,9 @@ mod tests {
     #[test]
     fn who_waits_for_a_thread_is_not_stuck() {
         let user = user();
-        (0..=WAITING_MAX).for_each(|_| drop(user.hand_in(Job::Close(Vec::new()))));
+        for _ in 0..=WAITING_MAX {
+            let _ = user.hand_in(Job::Close(Vec::new()));
+        }
         assert!(!user.is_overloaded());
         std::thread::sleep(DEADLINE);
         let overdue = user.overdue();
