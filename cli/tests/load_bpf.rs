@@ -135,6 +135,19 @@ fn mounts_a_file_system_where_there_is_none() {
     });
 }
 
+/// As on one that is built without CONFIG_DEBUG_INFO_BTF: it does not describe its types.
+#[test]
+fn kernel_without_btf() {
+    with_file_system("kernel_without_btf", "0755", || {
+        let hidden = run(Command::new("mount").args(["-t", "tmpfs", "none", "/sys/kernel/btf"]));
+        assert_eq!(hidden.0, 0, "{}", hidden.2);
+        let (status, _, stderr) = run(&mut mptcpapi(&["load-bpf"]));
+        assert_eq!(status, 1);
+        assert!(stderr.contains("CONFIG_DEBUG_INFO_BTF"), "{stderr}");
+        assert_eq!(names(ROOT), [""; 0]);
+    });
+}
+
 #[test]
 fn an_upgrade_leaves_no_gap() {
     with_file_system("an_upgrade_leaves_no_gap", "0755", || {

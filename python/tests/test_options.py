@@ -122,6 +122,22 @@ def test_rates_of_eight_bytes(connection: Connection, loaded: Callable[[Callable
         loaded(lambda: connection.setsockopt(2, socket.SOL_SOCKET, rate, struct.pack("Q", 10**10)))
 
 
+@pytest.mark.parametrize("what", ["mkfifo", "touch", "mkdir", "ln -s /dev/zero"])
+def test_pin_that_is_none(connection: Connection, lab: Lab, what: str) -> None:
+    """Something else in its place, which answers nothing, or zeros: those would mean success."""
+    pin = "/sys/fs/bpf/mptcpapi/subflow_option_v1"
+    lab.client.run(
+        [
+            "sh",
+            "-c",
+            f"mkdir /sys/fs/bpf/mptcpapi && {what} {pin} && {{ [ ! -f {pin} ] || head -c 4096 /dev/zero >{pin}; }}",
+        ]
+    )
+    with pytest.raises(Unsupported, match="load-bpf"):
+        lab.client.call(partial(connection.setsockopt, 1, TCP, NODELAY, 1))
+    assert lab.client.call(mptcpapi.features).subflow_options is False
+
+
 def test_attributes_of_errors(connection: Connection) -> None:
     with pytest.raises(OSError, match=r".") as caught:
         connection.getsockopt(1, TCP, 9999)

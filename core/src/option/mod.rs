@@ -279,10 +279,15 @@ fn kernel_error(operation: &'static str, errno: i32) -> Error {
     }
 }
 
+fn not_there(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, operation)
+        .with_hint("options of one subflow need a BPF program: run `mptcpapi load-bpf` as root, once")
+}
+
 fn not_loaded(operation: &'static str, error: &io::Error) -> Error {
     match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR) => Error::new(ErrorKind::Unsupported, operation)
-            .with_hint("options of one subflow need a BPF program: run `mptcpapi load-bpf` as root, once"),
+        _ if error.kind() == io::ErrorKind::NotFound => not_there(operation),
+        Some(libc::ENOTDIR | libc::ELOOP | libc::ENXIO) => not_there(operation),
         Some(libc::EACCES) => Error::new(ErrorKind::PermissionDenied, operation)
             .with_hint("/sys/fs/bpf/mptcpapi is closed to this user: run `mptcpapi load-bpf` as root again"),
         _ => Error::io(operation, error),

@@ -11,7 +11,17 @@ use super::check;
 fn open(pin: &str) -> io::Result<File> {
     // A pin that was replaced by something that blocks must not hold up the caller.
     let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOFOLLOW;
-    OpenOptions::new().read(true).custom_flags(flags).open(pin)
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(pin)?;
+    // What stands in some other file is no answer of the kernel's.
+    if is_pinned(&opened)? { Ok(opened) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+fn is_pinned(file: &File) -> io::Result<bool> {
+    // SAFETY: all-zero is a valid statfs.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills `found`, and nothing else.
+    check(unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut found) }.into())?;
+    Ok(found.f_type as u32 == libc::BPF_FS_MAGIC as u32)
 }
 
 /// Whether [`ask`] finds its program.
