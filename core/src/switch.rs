@@ -244,7 +244,7 @@ impl SwitchLock {
 
 /// One byte that outlives a killed process: 1 while a switch is on. Without a place to keep it, a switch that a kill
 /// interrupts is not repaired by the next one; all else works.
-struct Marker(Option<File>);
+struct Marker(Option<(File, PathBuf)>);
 
 impl Marker {
     fn open(namespace: &UnixDatagram) -> Self {
@@ -261,7 +261,8 @@ impl Marker {
             }
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-            options.open(directory.join(&name)).ok()
+            let path = directory.join(&name);
+            Some((options.open(&path).ok()?, path))
         };
         let places = ["/run/mptcpapi".into(), format!("/dev/shm/mptcpapi-{}", effective_uid())];
         Marker(places.into_iter().find_map(|place| open(PathBuf::from(place))))
@@ -269,13 +270,24 @@ impl Marker {
 
     fn is_set(&self) -> bool {
         let mut byte = [0];
-        self.0.as_ref().is_some_and(|file| file.read_at(&mut byte, 0).is_ok_and(|length| length == 1) && byte == [1])
+        self.0
+            .as_ref()
+            .is_some_and(|(file, _)| file.read_at(&mut byte, 0).is_ok_and(|length| length == 1) && byte == [1])
     }
 
     fn set(&self, on: bool) {
-        if let Some(file) = &self.0 {
+        if let Some((file, _)) = &self.0 {
             // Best effort: see above.
             let _ = file.write_at(&[u8::from(on)], 0);
+        }
+    }
+}
+
+/// Nothing stays of a switch that is off. The lock is still held.
+impl Drop for Marker {
+    fn drop(&mut self) {
+        if let Some((_, path)) = self.0.as_ref().filter(|_| !self.is_set()) {
+            let _ = fs::remove_file(path);
         }
     }
 }
