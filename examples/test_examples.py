@@ -142,7 +142,8 @@ def bytes_seen(lab: Lab, counter: str) -> int:
 def subflows_of_ss(lab: Lab) -> list[dict[str, str | None]]:
     """What ss says of each path's subflow."""
     words = {"tos": r"\btos:(\S+)", "limit": r"\bpacing_rate \d+bps/(\d+)bps", "name": r"\b(reno|cubic|bbr)\b"}
-    lines = sorted(lab.client.run(["ss", "-tinemOH", "--tos", "dport", "=", ":5201"]).splitlines())
+    lines = lab.client.run(["ss", "-tinemOH", "--tos", "dport", "=", ":5201"]).splitlines()
+    lines.sort(key=lambda line: line.split()[3])  # by local address: the queues' lengths come before it
     found = [{name: re.search(pattern, line) for name, pattern in words.items()} for line in lines]
     return [{name: match and match[1] for name, match in matches.items()} for matches in found]
 
