@@ -38,7 +38,8 @@ def seen(lab: Lab) -> dict[tuple[str, str], int]:
 def of_ss(lab: Lab) -> str:
     """What is of interest here, of all that ss says."""
     patterns = r"^\S+ +\S+ +\S+ +(\S+)", r"\b(tos:\S+)", r"\b(reno|cubic|bbr)\b", r"\b(pacing_rate \d+bps/\d+bps)"
-    lines = sorted(lab.client.run(["ss", "-tinemOH", "--tos", "dport", "=", ":5201"]).splitlines())
+    lines = lab.client.run(["ss", "-tinemOH", "--tos", "dport", "=", ":5201"]).splitlines()
+    lines.sort(key=lambda line: line.split()[3])
     found = [[match[1] for pattern in patterns if (match := re.search(pattern, line))] for line in lines]
     return "".join(f"    {'  '.join(words)}\n" for words in found)
 
