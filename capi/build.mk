@@ -20,6 +20,8 @@ CAPI_SYMBOLS := $(shell sed -n 's/^ *\(mptcpapi_[a-z_]*\);$$/\1/p' capi/mptcpapi
 # NAME:PAGE for each further name of a manual page.
 CAPI_MAN_ALIASES := $(foreach page,$(wildcard capi/man/*.3),$(patsubst %,%:$(basename $(notdir $(page))),\
 	$(filter-out $(basename $(notdir $(page))),$(shell sed -n '/^\.SH NAME/{n;s/ \\-.*//;s/,//g;p;}' $(page)))))
+# They stand beside mptcpapi_paper.h's folder in the checkout as when they are installed: they include it by that way.
+CAPI_COMPAT := linux/tcp.h netinet/tcp.h
 GO_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 GO_CAPI := go/internal/capi
 
@@ -70,7 +72,10 @@ header:  ## writes include/mptcpapi.h from the Rust sources
 
 install: lib  ## PREFIX= DESTDIR= LIBDIR=: header, libraries, pkg-config file, manual pages
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man3
-	install -m 644 include/mptcpapi.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 include/mptcpapi.h include/mptcpapi_paper.h $(DESTDIR)$(PREFIX)/include/
+	install -d $(foreach folder,linux netinet,$(DESTDIR)$(PREFIX)/include/mptcpapi-compat/$(folder))
+	$(foreach header,$(CAPI_COMPAT),install -m 644 include/compat/$(header) \
+		$(DESTDIR)$(PREFIX)/include/mptcpapi-compat/$(header) &&) true
 	install -m 755 $(BUILD)/$(CAPI_SO) $(DESTDIR)$(LIBDIR)/
 	ln -sf $(CAPI_SO) $(DESTDIR)$(LIBDIR)/$(CAPI_SONAME)
 	ln -sf $(CAPI_SONAME) $(DESTDIR)$(LIBDIR)/libmptcpapi.so
@@ -84,7 +89,9 @@ install: lib  ## PREFIX= DESTDIR= LIBDIR=: header, libraries, pkg-config file, m
 	$(if $(DESTDIR),,@echo "now run ldconfig, as root")
 
 uninstall:  ## what install has put there
-	rm -f $(DESTDIR)$(PREFIX)/include/mptcpapi.h $(DESTDIR)$(LIBDIR)/pkgconfig/mptcpapi.pc
+	rm -f $(DESTDIR)$(PREFIX)/include/mptcpapi.h $(DESTDIR)$(PREFIX)/include/mptcpapi_paper.h
+	rm -rf $(DESTDIR)$(PREFIX)/include/mptcpapi-compat
+	rm -f $(DESTDIR)$(LIBDIR)/pkgconfig/mptcpapi.pc
 	rm -f $(DESTDIR)$(LIBDIR)/libmptcpapi.a $(DESTDIR)$(LIBDIR)/libmptcpapi.so
 	rm -f $(DESTDIR)$(LIBDIR)/$(CAPI_SONAME) $(DESTDIR)$(LIBDIR)/$(CAPI_SO)
 	rm -f $(patsubst %,$(DESTDIR)$(PREFIX)/share/man/man3/%.3,$(CAPI_SYMBOLS))

@@ -62,6 +62,22 @@ header_compiles() {
   done
 }
 
+# With each set of names, alone and through the system's headers of TCP, in both orders.
+paper_layouts() {
+  compat=-I$stage$(env -u PKG_CONFIG_SYSROOT_DIR pkg-config --variable=compatdir mptcpapi)
+  for how in "" "-DMPTCPAPI_PAPER_STOCK" "-DMPTCPAPI_PAPER_DRAFT" "$compat -DCOMPAT=1 -DMPTCPAPI_PAPER_STOCK" \
+    "$compat -DCOMPAT=2" "$compat -DCOMPAT=3" "$compat -DCOMPAT=2 -D_GNU_SOURCE" "$compat -DCOMPAT=3 -D_GNU_SOURCE"; do
+    "$@" $warnings $cflags $how tests/c/paper_layout.c -o "$stage/object" && "$stage/object" ||
+      { echo "not right: $* $how"; return 1; }
+  done
+}
+for language in c99 c11; do
+  try "layouts of the paper as $language" paper_layouts cc -std=$language
+done
+for language in c++11 c++17; do
+  try "layouts of the paper as $language" paper_layouts c++ -std=$language -x c++
+done
+
 for pair in gcc:g++ clang:clang++; do
   if have ${pair%:*} && have ${pair#*:}; then
     header_compiles ${pair%:*} ${pair#*:}
