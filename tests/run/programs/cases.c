@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What programs of 2016 also did: cases CASE HOST PORT LOCAL2 REMOTE2 */
+#include "calls.h"
+#include <sys/wait.h>
+
+static const char *local2, *remote2;
+
+static const char *name_of(int number) {
+  switch (number) {
+  case EINVAL: return "EINVAL";
+  case EACCES: return "EACCES";
+  case EPERM: return "EPERM";
+  case EFAULT: return "EFAULT";
+  case EBADF: return "EBADF";
+  case ENOTSOCK: return "ENOTSOCK";
+  case EADDRINUSE: return "EADDRINUSE";
+  case EADDRNOTAVAIL: return "EADDRNOTAVAIL";
+  case EAFNOSUPPORT: return "EAFNOSUPPORT";
+  case EOPNOTSUPP: return "EOPNOTSUPP";
+  case ENOPROTOOPT: return "ENOPROTOOPT";
+  default: return strerror(number);
+  }
+}
+
+static void outcome(const char *what, int result) {
+  printf("%s %s\n", what, result < 0 ? name_of(errno) : "ok");
+}
+
+static int open_from(int fd, const char *local, int port) {
+  return open_subflow(fd, address_of(local, port), address_of(remote2, 0));
+}
+
+static void print_open(int fd, const char *local, int port) {
+  int id = open_from(fd, local, port);
+  if (id < 0)
+    outcome("open", id);
+  else
+    printf("open %d\n", id);
+}
+
+static void begin_echo(int fd) {
+  send_all(fd, "echo\n", 5);
+  exchange(fd, 1);
+}
+
+static void two_opens(int fd) {
+  begin_echo(fd);
+  print_open(fd, local2, 0);
+  print_open(fd, local2, 0);
+  print_list(fd);
+  wait_established(fd, 3);
+  print_tuple(fd, 3);
+  exchange(fd, 2);
+}
+
+/* Nothing has been sent yet: the second can only be waited for. */
+static void at_once(int fd) {
+  print_open(fd, local2, 0);
+  struct mptcp_sub_ids *ids = get_ids(fd);
+  for (int i = 0; i < ids->sub_count; i++)
+    printf("%d attached %d established %d\n", ids->sub_status[i].id, ids->sub_status[i].attached,
+           ids->sub_status[i].fully_established);
+  free(ids);
+  begin_echo(fd);
+  wait_established(fd, 2);
+}
+
+static void close_before_data(int fd) {
+  print_open(fd, local2, 0);
+  outcome("close 1", close_subflow(fd, 1));
+  print_list(fd);
+  outcome("close 1 again", close_subflow(fd, 1));
+  begin_echo(fd);
+  wait_established(fd, 1);
+  exchange(fd, 2);
+}
+
+/* The last one may be closed as well, and a connection without any goes on with the next. */
+static void close_all(int fd) {
+  begin_echo(fd);
+  print_open(fd, local2, 0);
+  wait_established(fd, 2);
+  outcome("close 1", close_subflow(fd, 1));
+  outcome("close 2", close_subflow(fd, 2));
+  print_list(fd);
+  print_open(fd, local2, 0);
+  wait_established(fd, 1);
+  exchange(fd, 2);
+}
+
+/* An id that is free again is not the next one. */
+static void next_fit(int fd) {
+  begin_echo(fd);
+  print_open(fd, local2, 0);
+  wait_established(fd, 2);
+  outcome("close 2", close_subflow(fd, 2));
+  print_open(fd, local2, 0);
+  wait_established(fd, 2);
+}
+
+/* 1 to 31, of which the first subflow has one. */
+static void too_many(int fd) {
+  int opened = 0;
+  while (open_from(fd, local2, 0) > 0)
+    opened++;
+  printf("%d opened, then %s\n", opened, name_of(errno));
+  struct mptcp_sub_ids *ids = get_ids(fd);
+  printf("list of %d\n", ids->sub_count);
+  free(ids);
+}
+
+static void bad_ids(int fd) {
+  static const int bad[] = {0, 2, 31, 32, 255};
+  int value = 0;
+  begin_echo(fd);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    unsigned int length = sizeof value;
+    printf("id %d\n", bad[i]);
+    outcome("tuple", print_tuple(fd, bad[i]));
+    outcome("close", close_subflow(fd, bad[i]));
+    outcome("get", get_option(fd, bad[i], IPPROTO_IP, IP_TOS, &value, &length));
+    outcome("set", set_option(fd, bad[i], IPPROTO_IP, IP_TOS, &value, sizeof value));
+  }
+  print_list(fd);
+}
+
+/* The kernel chooses among this host's addresses. */
+static void open_any(int fd) {
+  begin_echo(fd);
+  print_open(fd, "0.0.0.0", 0);
+  wait_established(fd, 2);
+  print_tuple(fd, 2);
+}
+
+static void open_any6(int fd) {
+  unsigned char buffer[1 + 2 * sizeof(struct sockaddr_in6)];
+  struct sockaddr_in6 ends[2];
+  socklen_t length = sizeof buffer;
+  begin_echo(fd);
+  memset(ends, 0, sizeof ends);
+  ends[0].sin6_family = ends[1].sin6_family = AF_INET6;
+  inet_pton(AF_INET6, "fd77:2::2", &ends[1].sin6_addr);
+  memset(buffer, 0, sizeof buffer);
+  memcpy(buffer + 1, ends, sizeof ends);
+  outcome("open", getsockopt(fd, IPPROTO_TCP, MPTCP_OPEN_SUB_TUPLE, buffer, &length));
+  print_list(fd);
+}
+
+static void low_port(int fd) {
+  begin_echo(fd);
+  print_open(fd, local2, 10);
+  print_list(fd);
+}
+
+static void foreign_address(int fd) {
+  begin_echo(fd);
+  print_open(fd, "192.0.2.77", 0);
+  print_list(fd);
+}
+
+static void same_port(int fd) {
+  int taken = socket(AF_INET, SOCK_STREAM, 0);
+  struct sockaddr_in address = address_of(local2, 0);
+  socklen_t length = sizeof address;
+  if (bind(taken, (struct sockaddr *)&address, sizeof address) != 0 || listen(taken, 1) != 0 ||
+      getsockname(taken, (struct sockaddr *)&address, &length) != 0)
+    fail("listen");
+  print_open(fd, local2, ntohs(address.sin_port));
+  print_list(fd);
+}
+
+/* A peer that knows no Multipath TCP: no such connection. */
+static void not_multipath(int fd) {
+  struct mptcp_sub_status room[16];
+  socklen_t length = sizeof room;
+  begin_echo(fd);
+  outcome("list", getsockopt(fd, IPPROTO_TCP, MPTCP_GET_SUB_IDS, room, &length));
+  print_open(fd, local2, 0);
+  outcome("tuple", print_tuple(fd, 1));
+  outcome("close", close_subflow(fd, 1));
+}
+
+/* A descriptor of the same connection under another number, and in another process. */
+static void same_connection(int fd) {
+  begin_echo(fd);
+  print_open(fd, local2, 0);
+  int other = dup(fd);
+  wait_established(other, 2);
+  close(fd);
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    print_tuple(other, 2);
+    outcome("close 1", close_subflow(other, 1));
+    print_list(other);
+    fflush(stdout);
+    _exit(0);
+  }
+  int status;
+  if (waitpid(child, &status, 0) != child || status != 0)
+    fail("child");
+  print_list(other);
+  exchange(other, 2);
+}
+
+int main(int argc, char **argv) {
+  static const struct {
+    const char *name;
+    void (*run)(int);
+  } cases[] = {
+      {"two_opens", two_opens},
+      {"at_once", at_once},
+      {"close_before_data", close_before_data},
+      {"close_all", close_all},
+      {"next_fit", next_fit},
+      {"too_many", too_many},
+      {"bad_ids", bad_ids},
+      {"open_any", open_any},
+      {"open_any6", open_any6},
+      {"low_port", low_port},
+      {"foreign_address", foreign_address},
+      {"same_port", same_port},
+      {"not_multipath", not_multipath},
+      {"same_connection", same_connection},
+  };
+  if (argc == 6)
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+      if (strcmp(argv[1], cases[i].name) == 0) {
+        local2 = argv[4];
+        remote2 = argv[5];
+        cases[i].run(connect_to(argv[2], atoi(argv[3])));
+        return 0;
+      }
+  fprintf(stderr, "usage: %s CASE HOST PORT LOCAL2 REMOTE2\n", argv[0]);
+  return 2;
+}

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Programs that know nothing but the options of 2016, unchanged under `mptcpapi run`: as root, and as an ordinary user
+whom the agent serves."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parents[1]
+sys.path[:0] = [str(TOP / "tests/lab"), str(TOP / "examples/demo")]
+
+from lab import DEFAULT_PORT, Lab, LabError, command_path  # noqa: E402
+from unprivileged import NOBODY, an_agent  # noqa: E402
+
+PROGRAMS = HERE / "programs"
+LANGUAGES = ("c", "c-static", "go", "python")
+WHO = ("root", "nobody")
+LIMIT = ["timeout", "60"]
+
+
+def missing(why: str) -> None:
+    if os.environ.get("MPTCPAPI_EXPECT_ALL") == "1":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the programs are; for other users as well."""
+    folder = tmp_path_factory.mktemp("programs")
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(0o755)
+    cc = ["cc", "-std=gnu99", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{TOP / 'include/compat'}"]
+    for argv in (
+        [*cc, "-o", "steps-c", str(PROGRAMS / "steps.c")],
+        [*cc, "-static", "-o", "steps-c-static", str(PROGRAMS / "steps.c")],
+        [*cc, "-o", "cases", str(PROGRAMS / "cases.c")],
+        ["go", "build", "-o", "steps-go", str(PROGRAMS / "steps.go")],
+    ):
+        subprocess.run(argv, cwd=folder, check=True, env={**os.environ, "CGO_ENABLED": "0"})
+    return folder
+
+
+def steps(built: Path, language: str) -> list[str]:
+    if language == "python":
+        return [sys.executable, "-I", str(PROGRAMS / "steps.py")]
+    return [str(built / f"steps-{language}")]
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    if os.geteuid() != 0:
+        missing("needs root: programs are run as other users, and a BPF program is loaded")
+    try:
+        made = Lab(endpoints=False)
+    except LabError as error:
+        missing(f"no lab here: {error}")
+    with made:
+        made.start_peer()
+        try:
+            made.load_bpf()
+        except LabError as error:
+            missing(f"NO BPF: {error}")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def agent() -> Iterator[Path]:
+    """In the network namespace of the tests: it serves the lab's from there."""
+    try:
+        context = an_agent()
+        place = context.__enter__()
+    except RuntimeError as error:
+        missing(f"NO AGENT: {error}")
+    yield place
+    context.__exit__(None, None, None)
+
+
+@pytest.fixture(params=WHO)
+def under_run(request: pytest.FixtureRequest, lab: Lab) -> Callable[..., subprocess.Popen[str]]:
+    """Starts a program on the lab's client: `under_run(argv, *options of run)`."""
+    user = []
+    if request.param == "nobody":
+        user = [*NOBODY, "env", f"MPTCPAPI_AGENT={request.getfixturevalue('agent')}"]
+
+    def start(argv: Sequence[str], *options: str) -> subprocess.Popen[str]:
+        whole = [*LIMIT, *user, command_path(), "run", *options, "--", *argv]
+        return lab.run_client(whole, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    start.user = request.param  # type: ignore[attr-defined]
+    return start
+
+
+def arguments(lab: Lab, port: int = DEFAULT_PORT) -> list[str]:
+    return [lab.server_address(1), str(port), lab.client_address(2), lab.server_address(2)]
+
+
+def lines_until(process: subprocess.Popen[str], last: str) -> list[str]:
+    """Up to this line, which is not among them."""
+    lines = []
+    for line in process.stdout:
+        if line.rstrip() == last:
+            return lines
+        lines.append(line.rstrip())
+    raise AssertionError(f"it ended after {lines}:\n{process.communicate()[1]}")
+
+
+def subflows_of_ss(lab: Lab) -> dict[str, str]:
+    """The TOS of each subflow that the kernel has, by its local address."""
+    lines = lab.client.run(["ss", "-tinOH", "--tos", "state", "established", "dport", "=", f":{DEFAULT_PORT}"])
+    found = re.findall(r"^\S+ +\S+ +(\S+?):\d+ .*\btos:(\S+)", lines, re.MULTILINE)
+    assert len(found) == len(lines.splitlines()), lines
+    return dict(found)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_option(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]], language: str) -> None:
+    process = under_run([*steps(built, language), *arguments(lab)])
+    assert lines_until(process, "look") == [
+        "established 1",
+        "list 1",
+        "tuple 1 10.77.1.1 10.77.1.2:5201",
+        "open 2",
+        "list 2 1",
+        "echo 65536 right",
+        "established 2 1",
+        "tuple 2 10.77.2.1 10.77.2.2:5201",
+        "tos 2 is 0 of 4 bytes",
+        "tos 2 set",
+        "tos 2 is 184 of 4 bytes",
+        "tos 1 is 0 of 4 bytes",
+        "user_timeout 2 set",
+        "user_timeout 2 is 12345 of 4 bytes",
+        "user_timeout 1 is 0 of 4 bytes",
+        "info 1 state 1 rtt yes mss yes",
+        "info 2 state 1 rtt yes mss yes",
+    ]
+    assert subflows_of_ss(lab) == {"10.77.1.1": "0", "10.77.2.1": "0xb8"}
+    print("seen", file=process.stdin, flush=True)
+    assert lines_until(process, "look") == ["close 1", "list 2", "echo 65536 right", "list 2"]
+    assert subflows_of_ss(lab) == {"10.77.2.1": "0xb8"}
+    rest, errors = process.communicate("seen\n")
+    assert (rest, errors, process.returncode) == ("", "", 0)
+
+
+CASES = {
+    "two_opens": [
+        "echo 65536 right",
+        "open 2",
+        "open 3",
+        "list 3 2 1",
+        "established 3 2 1",
+        "tuple 3 10.77.2.1 10.77.2.2:5201",
+        "echo 65536 right",
+    ],
+    "at_once": [
+        "open 2",
+        "2 attached 1 established 0",
+        "1 attached 1 established 1",
+        "echo 65536 right",
+        "established 2 1",
+    ],
+    "close_before_data": [
+        "open 2",
+        "close 1 ok",
+        "list 2",
+        "close 1 again EINVAL",
+        "echo 65536 right",
+        "established 2",
+        "echo 65536 right",
+    ],
+    "close_all": [
+        "echo 65536 right",
+        "open 2",
+        "established 2 1",
+        "close 1 ok",
+        "close 2 ok",
+        "list",
+        "open 3",
+        "established 3",
+        "echo 65536 right",
+    ],
+    "next_fit": ["echo 65536 right", "open 2", "established 2 1", "close 2 ok", "open 3", "established 3 1"],
+    "too_many": ["30 opened, then EPERM", "list of 31"],
+    "bad_ids": [
+        "echo 65536 right",
+        *(
+            line
+            for number in (0, 2, 31, 32, 255)
+            for line in (f"id {number}", "tuple EINVAL", "close EINVAL", "get EINVAL", "set EINVAL")
+        ),
+        "list 1",
+    ],
+    "open_any": ["echo 65536 right", "open 2", "established 2 1", "tuple 2 10.77.2.1 10.77.2.2:5201"],
+    "open_any6": ["echo 65536 right", "open EAFNOSUPPORT", "list 1"],
+    "foreign_address": ["echo 65536 right", "open EADDRNOTAVAIL", "list 1"],
+    "same_port": ["open EADDRINUSE", "list 1"],
+    "same_connection": [
+        "echo 65536 right",
+        "open 2",
+        "established 2 1",
+        "tuple 2 10.77.2.1 10.77.2.2:5201",
+        "close 1 ok",
+        "list 2",
+        "list 2",
+        "echo 65536 right",
+    ],
+}
+
+
+def outcome(process: subprocess.Popen[str]) -> list[str]:
+    output, errors = process.communicate()
+    assert (errors, process.returncode) == ("", 0), output
+    return output.splitlines()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_case(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]], case: str) -> None:
+    assert outcome(under_run([str(built / "cases"), case, *arguments(lab)])) == CASES[case]
+
+
+def test_low_port(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]]) -> None:
+    """Whoever may bind such a port may open a subflow from it, and nobody else: not even by the agent's right."""
+    lines = outcome(under_run([str(built / "cases"), "low_port", *arguments(lab)]))
+    opened = ["open 2", "list 2 1"] if under_run.user == "root" else ["open EACCES", "list 1"]  # type: ignore[attr-defined]
+    assert lines == ["echo 65536 right", *opened]
+
+
+def test_plain_peer(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]]) -> None:
+    lines = outcome(under_run([str(built / "cases"), "not_multipath", *arguments(lab, DEFAULT_PORT + 1)]))
+    unsupported = [f"{what} EOPNOTSUPP" for what in ("list", "open", "tuple", "close")]
+    assert lines == ["echo 65536 right", *unsupported]
+
+
+def test_dual_stack(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]]) -> None:
+    lines = outcome(under_run([str(built / "cases"), "open_any6", *arguments(lab)], "--dual-stack"))
+    assert lines == ["echo 65536 right", "open ok", "list 2 1"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_without_run(lab: Lab, built: Path, language: str) -> None:
+    """The same programs on the kernel alone: what they do above is not the kernel's doing."""
+    argv = [*LIMIT, *steps(built, language), *arguments(lab)]
+    process = lab.run_client(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    output, errors = process.communicate()
+    assert process.returncode == 1 and output == ""
+    assert "protocol not available" in errors.lower()
