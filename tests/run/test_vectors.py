@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Every documented case of the paper's options, byte for byte: under `mptcpapi run`, and by the library's two calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parents[1]
+sys.path[:0] = [str(TOP / "tests/lab"), str(HERE / "programs")]
+
+from lab import Lab, LabError, command_path  # noqa: E402
+from vectors import content_of  # noqa: E402
+
+VECTORS = json.loads((TOP / "tests/vectors/paper.json").read_text())
+SCENARIOS = {scenario["name"]: scenario for scenario in VECTORS["scenarios"]}
+PROGRAM = [sys.executable, "-I", str(HERE / "programs/vectors.py")]
+LIBRARY = TOP / "build/libmptcpapi.so"
+WAYS = {"run": [command_path(), "run", "--", *PROGRAM], "library": [*PROGRAM, str(LIBRARY)]}
+
+
+def missing(why: str) -> None:
+    if os.environ.get("MPTCPAPI_EXPECT_ALL") == "1":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    try:
+        made = Lab(endpoints=False)
+    except LabError as error:
+        missing(f"no lab here: {error}")
+    with made:
+        made.start_peer()
+        try:
+            made.load_bpf()
+        except LabError as error:
+            missing(f"NO BPF: {error}")
+        yield made
+
+
+def overlay(before: str | None, reply: str | None) -> str | None:
+    """What is not replied stays as it was."""
+    if before is None or reply is None:
+        return before
+    changed = content_of(reply, VECTORS["names"], {}).hex()
+    return changed + before[len(changed) :]
+
+
+def expected_length(step: dict[str, Any], before: str | None) -> int:
+    given = step["length"] if "length" in step else len(before or "") // 2
+    return int(step.get("reply_length", given if given is not None else 0))
+
+
+def differences(step: dict[str, Any], seen: dict[str, Any]) -> list[str]:
+    """What is not as it should be, in words."""
+    found = []
+    if seen["errno"] != step["errno"]:
+        found.append(f"{seen['errno']}, not {step['errno']}")
+    for part, wanted in (("outer", step), ("inner", step.get("inner"))):
+        if wanted is None:
+            continue
+        got = seen[part]
+        value = overlay(got["before"], wanted.get("reply"))
+        if wanted.get("more"):  # the rest of it is the kernel's
+            value, got["value"] = wanted["reply"], got["value"][: len(wanted["reply"])]
+        if got["value"] != value:
+            found.append(f"{part} {got['value']}, not {value}")
+        if got["length"] != expected_length(wanted, got["before"]):
+            found.append(f"{part} length {got['length']}, not {expected_length(wanted, got['before'])}")
+    return found
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("way", WAYS)
+def test_vectors(lab: Lab, way: str, scenario: str) -> None:
+    if way == "library" and not LIBRARY.exists():
+        missing(f"no {LIBRARY}: `make lib` builds it")
+    description = {**SCENARIOS[scenario], "names": VECTORS["names"]}
+    process = lab.run_client(
+        ["timeout", "60", *WAYS[way]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    output, errors = process.communicate(json.dumps(description))
+    results = [json.loads(line) for line in output.splitlines()]
+    wrong = [result["failed"] for result in results if "failed" in result]
+    steps = [step for step in description["steps"] if "call" in step]
+    answered = [result for result in results if "failed" not in result]
+    for step, seen in zip(steps, answered, strict=False):
+        wrong += [f"{step['name']} ({step['option']}): {what}" for what in differences(step, seen)]
+    assert not wrong, "\n".join([f"{scenario}:", *wrong])
+    assert (len(answered), process.returncode, errors) == (len(steps), 0, "")
+
+
+def test_the_comparison_can_fail() -> None:
+    step = {"errno": "ok", "value": "aa*4", "reply": "01", "reply_length": 1}
+    right = {"errno": "ok", "outer": {"before": "aaaaaaaa", "value": "01aaaaaa", "length": 1}, "inner": None}
+    assert differences(step, right) == []
+    for change in ({"value": "01aaaa00"}, {"value": "02aaaaaa"}, {"length": 4}):
+        assert differences(step, {**right, "outer": {**right["outer"], **change}})
+    assert differences(step, {**right, "errno": "EINVAL"})
