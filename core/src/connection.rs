@@ -236,7 +236,7 @@ impl<'fd> Connection<'fd> {
     }
 
     /// 262 or 6; any other is `NotMptcp`.
-    fn protocol(&self, operation: &'static str) -> Result<i32> {
+    pub(crate) fn protocol(&self, operation: &'static str) -> Result<i32> {
         let number = |option: i32| {
             getsockopt_number::<i32>(self.fd, libc::SOL_SOCKET, option).map_err(|error| Error::io(operation, &error))
         };
@@ -307,6 +307,11 @@ impl Snapshot {
     fn new(info: &MptcpInfo, numbered: bool, entries: Vec<Subflow>) -> Self {
         let connected = info.token != 0 && info.flags & INFO_FLAG_REMOTE_KEY != 0;
         Snapshot { token: info.token, connected, numbered, entries }
+    }
+
+    /// The live ones and those on their way.
+    pub(crate) fn present(&self) -> impl Iterator<Item = &Subflow> {
+        self.entries.iter().filter(|subflow| subflow.state.is_live() || subflow.state.is_half_open())
     }
 
     pub(crate) fn live(&self) -> impl Iterator<Item = &Subflow> {

@@ -75,7 +75,7 @@ impl Connection<'_> {
     /// [`ErrorKind::NotMptcp`], [`ErrorKind::FellBack`].
     pub fn set_backup(&self, id: u32, on: bool) -> Result<()> {
         const OPERATION: &str = "set_backup";
-        let (snapshot, subflow) = self.live_subflow(OPERATION, id)?;
+        let (snapshot, subflow) = self.present_subflow(OPERATION, id)?;
         let command = Command::SetBackup { local: subflow.local, remote: subflow.remote, backup: on };
         self.carry_out(OPERATION, &command, &snapshot).map_err(|error| error.of_subflow(id))
     }
@@ -159,7 +159,7 @@ impl Connection<'_> {
     }
 
     fn close(&self, operation: &'static str, id: u32, how: How) -> Result<()> {
-        let (snapshot, subflow) = self.live_subflow(operation, id)?;
+        let (snapshot, subflow) = self.present_subflow(operation, id)?;
         if id == INITIAL_ID && self.no_data_has_flowed() {
             return Err(Error::new(ErrorKind::NotReady, operation).of_subflow(id).with_hint(
                 "without data the connection is only this subflow: let a byte flow first, or close the socket",
@@ -196,14 +196,14 @@ impl Connection<'_> {
         }
     }
 
-    fn no_data_has_flowed(&self) -> bool {
+    pub(crate) fn no_data_has_flowed(&self) -> bool {
         self.info().is_ok_and(|info| info.bytes_acked == 0 && info.bytes_received == 0)
     }
 
-    /// A live subflow by its id, as the kernel has it now.
-    pub(crate) fn live_subflow(&self, operation: &'static str, id: u32) -> Result<(Snapshot, Subflow)> {
+    /// A subflow by its id, as the kernel has it now; one on its way too.
+    pub(crate) fn present_subflow(&self, operation: &'static str, id: u32) -> Result<(Snapshot, Subflow)> {
         let snapshot = self.snapshot(operation)?;
-        let found = snapshot.live().find(|subflow| subflow.id == id && snapshot.connected).copied();
+        let found = snapshot.present().find(|subflow| subflow.id == id && snapshot.connected).copied();
         match found {
             Some(subflow) => Ok((snapshot, subflow)),
             None => Err(Error::new(ErrorKind::NoSuchSubflow, operation).of_subflow(id)),

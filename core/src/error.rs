@@ -126,6 +126,12 @@ impl Error {
         self
     }
 
+    /// The same reason with another errno.
+    pub(crate) fn with_errno(mut self, errno: i32) -> Self {
+        self.errno = errno;
+        self
+    }
+
     pub(crate) fn of_subflow(mut self, id: u32) -> Self {
         self.subflow = Some(id);
         self

@@ -42,6 +42,7 @@ mod namespace;
 mod older;
 mod open;
 mod option;
+pub mod paper;
 mod path_watch;
 mod pm;
 mod privilege;

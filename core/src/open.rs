@@ -239,6 +239,27 @@ enum Progress {
 }
 
 pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>, settings: &[Setting]) -> Result<Subflow> {
+    let mut attempt = ask(connection, wanted, settings)?;
+    let outcome = attempt.outcome().and_then(|opened| attempt.is_bound(&opened).map(|()| opened));
+    if outcome.is_err() {
+        attempt.withdraw_half_open();
+    }
+    attempt.events.into_iter().for_each(Lent::done);
+    outcome
+}
+
+/// Sends the SYN, and does not wait for what comes of it.
+pub(crate) fn request(connection: &Connection<'_>, wanted: &OpenSubflow<'_>, settings: &[Setting]) -> Result<()> {
+    let attempt = ask(connection, wanted, settings)?;
+    attempt.events.into_iter().for_each(Lent::done);
+    Ok(())
+}
+
+fn ask<'a>(
+    connection: &'a Connection<'a>,
+    wanted: &'a OpenSubflow<'a>,
+    settings: &'a [Setting],
+) -> Result<Attempt<'a>> {
     let socket = identity(connection.as_fd());
     let turn = Turn::take(connection.as_fd(), socket);
     let before = connection.connected_snapshot(OPERATION)?;
@@ -265,12 +286,7 @@ pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>, settin
         listed: None,
     };
     attempt.ask(turn)?;
-    let outcome = attempt.outcome().and_then(|opened| attempt.is_bound(&opened).map(|()| opened));
-    if outcome.is_err() {
-        attempt.withdraw_half_open();
-    }
-    attempt.events.into_iter().for_each(Lent::done);
-    outcome
+    Ok(attempt)
 }
 
 impl<'a> Attempt<'a> {
@@ -338,8 +354,11 @@ impl<'a> Attempt<'a> {
                 .with_kernel_message(outcome.message.clone())
                 .with_hint("a connection can be joined once a byte has flowed, and before either side ends the stream")
         };
+        if Instant::now() >= self.deadline {
+            return Err(not_ready());
+        }
         self.listen()?;
-        if self.events()?.iter().any(|event| event.command == pm::EVENT_CLOSED) || Instant::now() >= self.deadline {
+        if self.events()?.iter().any(|event| event.command == pm::EVENT_CLOSED) {
             return Err(not_ready());
         }
         self.wait(YOUNG_STEP)

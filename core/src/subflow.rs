@@ -62,6 +62,11 @@ impl TcpState {
     pub const fn is_live(self) -> bool {
         matches!(self, TcpState::ESTABLISHED | TcpState::CLOSE_WAIT)
     }
+
+    /// The handshake is on its way.
+    pub(crate) const fn is_half_open(self) -> bool {
+        matches!(self, TcpState::SYN_SENT | TcpState::SYN_RECV)
+    }
 }
 
 impl fmt::Display for TcpState {

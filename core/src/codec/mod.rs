@@ -12,6 +12,7 @@ pub(crate) mod diag;
 pub(crate) mod full_info;
 pub(crate) mod netlink;
 pub(crate) mod option;
+pub(crate) mod paper;
 pub(crate) mod pm;
 pub(crate) mod route;
 pub(crate) mod subflow_data;

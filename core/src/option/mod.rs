@@ -22,7 +22,7 @@ use crate::sys::netlink::NetlinkSocket;
 use crate::sys::{iterator, sockopt};
 
 // Not in every libc crate.
-const BIND_TO_IFINDEX: i32 = 62;
+pub(crate) const BIND_TO_IFINDEX: i32 = 62;
 const TXREHASH: i32 = 74;
 const RTO_MAX_MS: i32 = 44;
 const IPV6_AUTOFLOWLABEL: i32 = 70;
@@ -111,7 +111,7 @@ impl Connection<'_> {
     pub fn subflow_option(&self, id: u32, level: i32, name: i32, value: &mut [u8]) -> Result<usize> {
         const OPERATION: &str = "subflow_option";
         let row = row(level, name, OPERATION)?;
-        let (snapshot, subflow) = self.live_subflow(OPERATION, id)?;
+        let (snapshot, subflow) = self.present_subflow(OPERATION, id)?;
         if matches!(row.get, OptionGet::Diag | OptionGet::DiagOrBpf) {
             let io_error = |error: io::Error| Error::io(OPERATION, &error).of_subflow(id);
             let known = detail::options(self.as_fd(), &subflow).map_err(io_error)?;
@@ -188,7 +188,7 @@ impl Connection<'_> {
     /// Sets what can be set, in as many walks as it takes, and remembers it.
     fn apply(&self, operation: &'static str, wanted: &[(u32, Result<Setting>)]) -> Result<Vec<Result<()>>> {
         let snapshot = self.snapshot(operation)?;
-        let find = |id: u32| snapshot.live().find(|subflow| subflow.id == id && snapshot.connected);
+        let find = |id: u32| snapshot.present().find(|subflow| subflow.id == id && snapshot.connected);
         let mut outcomes: Vec<Result<()>> = Vec::with_capacity(wanted.len());
         for some in wanted.chunks(ENTRIES_MAX) {
             let mut entries = Vec::with_capacity(some.len());
@@ -250,12 +250,17 @@ impl Connection<'_> {
         let error = match NetlinkSocket::open_for(libc::NETLINK_SOCK_DIAG, self.as_fd()) {
             Err(error) if error.raw_os_error() == Some(libc::EXDEV) => Error::io(operation, &error)
                 .with_hint("the socket is in another network namespace than the calling thread"),
-            _ if self.live_subflow(operation, id).is_err() => Error::new(ErrorKind::NoSuchSubflow, operation),
+            _ if self.present_subflow(operation, id).is_err() => Error::new(ErrorKind::NoSuchSubflow, operation),
             _ => Error::new(ErrorKind::Unsupported, operation)
                 .with_hint("the BPF program does not serve this process: is it a 32-bit one?"),
         };
         error.of_subflow(id)
     }
+}
+
+/// The errors of a value that no subflow would take.
+pub(crate) fn may_be_set(level: i32, name: i32, value: &[u8], operation: &'static str) -> Result<()> {
+    Setting::new(level, name, value, operation).map(drop)
 }
 
 fn row(level: i32, name: i32, operation: &'static str) -> Result<&'static SubflowOptionInfo> {

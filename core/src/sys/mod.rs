@@ -10,6 +10,7 @@ pub(crate) mod filter;
 pub(crate) mod fork;
 pub(crate) mod interface;
 pub(crate) mod iterator;
+pub(crate) mod memory;
 pub(crate) mod netlink;
 #[cfg(feature = "agent")]
 pub(crate) mod serving;

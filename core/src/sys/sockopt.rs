@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::check;
 use super::fd::inode;
 use crate::codec::full_info::FullInfo;
+use crate::codec::u32_of;
 use crate::codec::uapi::{FullInfoHeader, MPTCP_FULL_INFO, SOL_MPTCP, SUBFLOW_INFO_SIZE, SubflowData, TcpInfo};
 
 /// getsockopt into `value`; answers how many bytes the kernel wrote, at most its length.
@@ -161,6 +162,34 @@ unsafe fn written<T>(array: &[MaybeUninit<T>], count: usize, size: u32) -> &[u8]
     let length = count.saturating_mul(size as usize).min(size_of_val(array));
     // SAFETY: inside the array by the line above, initialised by the caller's promise.
     unsafe { std::slice::from_raw_parts(array.as_ptr().cast(), length) }
+}
+
+/// `struct tcp_info` of every subflow, as long as the kernel's, by the subflows' ids. Dead ones too.
+pub(crate) fn tcp_infos(fd: BorrowedFd<'_>) -> io::Result<Vec<(u32, Vec<u8>)>> {
+    /// Longer than the kernel's will be for long.
+    const SIZE: usize = 512;
+    let mut room = 8;
+    loop {
+        let (mut infos, mut ids) = (vec![0u8; room * SIZE], vec![0u8; room * SUBFLOW_INFO_SIZE]);
+        let mut header = FullInfoHeader {
+            size_tcpinfo_user: SIZE as u32,
+            size_sfinfo_user: SUBFLOW_INFO_SIZE as u32,
+            size_arrays_user: room as u32,
+            subflow_info: ids.as_mut_ptr() as u64,
+            tcp_info: infos.as_mut_ptr() as u64,
+            ..FullInfoHeader::default()
+        };
+        // The kernel writes into the two arrays through the pointers in the header, as above.
+        getsockopt(fd, SOL_MPTCP, MPTCP_FULL_INFO, header.as_mut_bytes())?;
+        let total = header.num_subflows as usize;
+        if total <= room {
+            let stride = |size: u32| (size as usize).max(1);
+            let ids = ids.chunks(stride(header.size_sfinfo_user)).filter_map(u32_of);
+            let infos = infos.chunks(stride(header.size_tcpinfo_user)).map(<[u8]>::to_vec);
+            return Ok(ids.zip(infos).take(total).collect());
+        }
+        room = with_margin(total);
+    }
 }
 
 /// `MPTCP_TCPINFO` or `MPTCP_SUBFLOW_ADDRS` with elements of `size` bytes, complete.

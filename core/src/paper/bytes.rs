@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The options as bytes in somebody's memory: lengths, pointers, errnos.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Mutex;
+
+use super::engine::View;
+use super::rights::Rights;
+use super::{
+    MPTCP_CLOSE_SUB_ID, MPTCP_GET_SUB_IDS, MPTCP_GET_SUB_TUPLE, MPTCP_OPEN_SUB_TUPLE, MPTCP_SUB_GETSOCKOPT,
+    MPTCP_SUB_SETSOCKOPT, Memory, ProcessMemory, SubStatus, stock,
+};
+use crate::codec::paper::{
+    SUB_OPTION_SIZE, StatusFlags, SubOption, TUPLE_MAX, open_tuple, put_sub_ids, put_sub_tuple, sub_ids_size,
+};
+use crate::error::{Error, Result};
+use crate::open::unmapped;
+use crate::sys::netlink::lock;
+use crate::sys::sockopt;
+
+/// No option's value is longer.
+const VALUE_MAX: usize = 4096;
+
+/// Who asks.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    pub(super) memory: &'a dyn Memory,
+    pub(super) stock: bool,
+    rights: Rights,
+    unmapped: bool,
+}
+
+impl<'a> Caller<'a> {
+    /// A caller whose pointers are into this memory, and whose rights are those of this process.
+    pub fn new(memory: &'a dyn Memory) -> Self {
+        Caller { memory, stock: false, rights: Rights::Own, unmapped: false }
+    }
+
+    /// Answer the options 42 to 45 of the MPTCP kernels before Linux had its own, which uses these numbers otherwise.
+    #[must_use]
+    pub fn stock_options(mut self, on: bool) -> Self {
+        self.stock = on;
+        self
+    }
+
+    /// The caller has no capability, though this process may have: ports and options are judged by that.
+    #[must_use]
+    pub fn unprivileged(mut self, on: bool) -> Self {
+        self.rights = if on { Rights::None } else { Rights::Own };
+        self
+    }
+
+    /// IPv4 addresses of an IPv6 socket are shown as what they are.
+    #[must_use]
+    pub fn unmapped(mut self, on: bool) -> Self {
+        self.unmapped = on;
+        self
+    }
+
+    pub(super) fn read<const N: usize>(&self, address: u64) -> std::result::Result<[u8; N], i32> {
+        let mut bytes = [0; N];
+        self.memory.read(address, &mut bytes).map_err(|error| errno(&error))?;
+        Ok(bytes)
+    }
+
+    pub(super) fn write(&self, address: u64, bytes: &[u8]) -> std::result::Result<(), i32> {
+        self.memory.write(address, bytes).map_err(|error| errno(&error))
+    }
+
+    /// A `socklen_t`, as the kernel takes it.
+    pub(super) fn length(&self, address: u64) -> std::result::Result<usize, i32> {
+        usize::try_from(i32::from_ne_bytes(self.read(address)?)).map_err(|_| libc::EINVAL)
+    }
+
+    pub(super) fn set_length(&self, address: u64, length: usize) -> std::result::Result<(), i32> {
+        self.write(address, &(length as u32).to_ne_bytes())
+    }
+}
+
+fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EFAULT)
+}
+
+/// Answers getsockopt(2): `value` and `length` are the caller's pointers. None where the option is the kernel's to answer.
+/// An errno else.
+pub fn answer_getsockopt(
+    fd: BorrowedFd<'_>,
+    caller: &Caller<'_>,
+    level: i32,
+    name: i32,
+    value: u64,
+    length: u64,
+) -> Option<std::result::Result<(), i32>> {
+    if level != libc::IPPROTO_TCP {
+        return None;
+    }
+    let answer = match name {
+        MPTCP_GET_SUB_IDS => get_sub_ids,
+        MPTCP_CLOSE_SUB_ID => close_sub_id,
+        MPTCP_GET_SUB_TUPLE => get_sub_tuple,
+        MPTCP_OPEN_SUB_TUPLE => open_sub_tuple,
+        MPTCP_SUB_GETSOCKOPT => sub_getsockopt,
+        MPTCP_SUB_SETSOCKOPT => |_: &Asked<'_>| Err(Error::os("getsockopt", libc::ENOPROTOOPT)),
+        _ => return caller.stock.then(|| stock::answer_getsockopt(fd, caller, name, value, length)).flatten(),
+    };
+    Some(answer_with(fd, caller, value, length, answer))
+}
+
+/// Answers setsockopt(2), as [`answer_getsockopt`].
+pub fn answer_setsockopt(
+    fd: BorrowedFd<'_>,
+    caller: &Caller<'_>,
+    level: i32,
+    name: i32,
+    value: u64,
+    length: u32,
+) -> Option<std::result::Result<(), i32>> {
+    match (level, name) {
+        (libc::IPPROTO_TCP, MPTCP_SUB_SETSOCKOPT) => {
+            Some(sub_setsockopt(fd, caller, value, length).map_err(|error| error.raw_os_error()))
+        }
+        (libc::IPPROTO_TCP, _) if caller.stock => stock::answer_setsockopt(fd, caller, name, value, length),
+        _ => None,
+    }
+}
+
+/// A request on a connection that is there.
+struct Asked<'a> {
+    view: View<'a>,
+    caller: &'a Caller<'a>,
+    value: u64,
+    /// Where the length is, and how much it was.
+    length_at: u64,
+    room: usize,
+}
+
+impl Asked<'_> {
+    /// The bytes, and how many there are.
+    fn reply(&self, bytes: &[u8]) -> Result<()> {
+        self.caller.write(self.value, bytes).map_err(os)?;
+        self.caller.set_length(self.length_at, bytes.len()).map_err(os)
+    }
+
+    fn id(&self) -> Result<u8> {
+        if self.room < 1 {
+            return Err(os(libc::EINVAL));
+        }
+        Ok(self.caller.read::<1>(self.value).map_err(os)?[0])
+    }
+}
+
+fn os(errno: i32) -> Error {
+    Error::os("getsockopt", errno)
+}
+
+fn answer_with(
+    fd: BorrowedFd<'_>,
+    caller: &Caller<'_>,
+    value: u64,
+    length_at: u64,
+    answer: fn(&Asked<'_>) -> Result<()>,
+) -> std::result::Result<(), i32> {
+    // As the kernel judges: first the descriptor, then the length, then what the socket is.
+    let view = View::new(fd, "getsockopt").map_err(|error| error.raw_os_error());
+    if let Err(errno @ (libc::EBADF | libc::ENOTSOCK)) = view {
+        return Err(errno);
+    }
+    let room = caller.length(length_at)?;
+    let view = view?;
+    answer(&Asked { view, caller, value, length_at, room }).map_err(|error| error.raw_os_error())
+}
+
+fn flags(status: &SubStatus) -> StatusFlags {
+    let mut flags = StatusFlags::empty();
+    flags.set(StatusFlags::SLAVE, status.slave);
+    flags.set(StatusFlags::FULLY_ESTABLISHED, status.fully_established);
+    flags.set(StatusFlags::ATTACHED, status.attached);
+    flags.set(StatusFlags::LOW_PRIO, status.low_prio);
+    flags.set(StatusFlags::PRE_ESTABLISHED, status.pre_established);
+    flags
+}
+
+fn get_sub_ids(asked: &Asked<'_>) -> Result<()> {
+    let list: Vec<_> = asked.view.sub_ids()?.iter().map(|status| (status.id, flags(status))).collect();
+    if asked.room < sub_ids_size(list.len()) {
+        return Err(os(libc::EINVAL));
+    }
+    asked.reply(&put_sub_ids(&list))
+}
+
+/// The draft's `how` behind the id is of no account: every close is a whole one.
+fn close_sub_id(asked: &Asked<'_>) -> Result<()> {
+    asked.view.close_sub_id(asked.id()?)
+}
+
+fn get_sub_tuple(asked: &Asked<'_>) -> Result<()> {
+    let id = asked.id()?;
+    let (mut local, mut remote) = asked.view.sub_tuple(id)?;
+    if asked.caller.unmapped {
+        (local, remote) = (unmapped(local), unmapped(remote));
+    }
+    let bytes = put_sub_tuple(id, local, remote);
+    if asked.room < bytes.len() {
+        return Err(os(libc::EINVAL));
+    }
+    asked.reply(&bytes)
+}
+
+fn open_sub_tuple(asked: &Asked<'_>) -> Result<()> {
+    let mut bytes = [0; TUPLE_MAX];
+    let bytes = bytes.get_mut(..asked.room).ok_or_else(|| os(libc::EINVAL))?;
+    // Wrong lengths first: their bytes are not looked at.
+    open_tuple(bytes).ok_or_else(|| os(libc::EINVAL))?;
+    asked.caller.memory.read(asked.value, bytes).map_err(|error| os(errno(&error)))?;
+    let wanted = open_tuple(bytes).ok_or_else(|| os(libc::EINVAL))?;
+    let id = asked.view.open_sub_tuple(wanted.local, wanted.remote, wanted.low_prio, asked.caller.rights)?;
+    // The paper's kernel did not write it: who passes constant memory shall not see an error of an open that was done.
+    let _ = asked.caller.write(asked.value, &[id]);
+    Ok(())
+}
+
+fn sub_getsockopt(asked: &Asked<'_>) -> Result<()> {
+    if asked.room != SUB_OPTION_SIZE {
+        return Err(os(libc::EINVAL));
+    }
+    let option = SubOption::new(&asked.caller.read(asked.value).map_err(os)?);
+    let room = asked.caller.length(option.length);
+    // An unknown id comes before wrong pointers.
+    asked.view.sub_tuple(option.id)?;
+    let mut value = vec![0; room.map_err(os)?.min(VALUE_MAX)];
+    let length = asked.view.sub_option(option.id, option.level, option.name, &mut value)?;
+    asked.caller.write(option.value, &value[..length]).map_err(os)?;
+    asked.caller.set_length(option.length, length).map_err(os)
+}
+
+fn sub_setsockopt(fd: BorrowedFd<'_>, caller: &Caller<'_>, value: u64, length: u32) -> Result<()> {
+    let view = View::new(fd, "setsockopt")?;
+    if length as usize != SUB_OPTION_SIZE {
+        return Err(os(libc::EINVAL));
+    }
+    let option = SubOption::new(&caller.read(value).map_err(os)?);
+    let length = option.set_length().ok_or_else(|| os(libc::EINVAL))?;
+    let mut bytes = vec![0; length.min(VALUE_MAX)];
+    caller.memory.read(option.value, &mut bytes).map_err(|error| os(errno(&error)))?;
+    view.set_sub_option(option.id, option.level, option.name, &bytes, caller.rights)
+}
+
+/// A request that is in a buffer of ours. Its pointers are into this process.
+struct Buffer {
+    value: Mutex<Vec<u8>>,
+    length: Mutex<[u8; 4]>,
+}
+
+impl Buffer {
+    // No process has memory there.
+    const VALUE: u64 = 1 << 63;
+    const LENGTH: u64 = Buffer::VALUE + (1 << 62);
+
+    fn new(value: &[u8]) -> Self {
+        Buffer { value: Mutex::new(value.to_vec()), length: Mutex::new((value.len() as u32).to_ne_bytes()) }
+    }
+
+    fn with<R>(&self, address: u64, length: usize, use_it: impl FnOnce(&mut [u8]) -> R) -> Option<io::Result<R>> {
+        let in_range = |whole: &mut [u8], start: u64| {
+            let start = (address - start) as usize;
+            let range = whole.get_mut(start..start + length);
+            range.map(use_it).ok_or_else(|| io::Error::from_raw_os_error(libc::EFAULT))
+        };
+        match address {
+            Buffer::LENGTH.. => Some(in_range(&mut *lock(&self.length), Buffer::LENGTH)),
+            Buffer::VALUE.. => Some(in_range(&mut lock(&self.value), Buffer::VALUE)),
+            _ => None,
+        }
+    }
+}
+
+impl Memory for Buffer {
+    fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
+        let copied = self.with(address, into.len(), |bytes| bytes.to_vec());
+        match copied {
+            Some(bytes) => bytes.map(|bytes| into.copy_from_slice(&bytes)),
+            None => ProcessMemory::own().read(address, into),
+        }
+    }
+
+    fn write(&self, address: u64, bytes: &[u8]) -> io::Result<()> {
+        self.with(address, bytes.len(), |into| into.copy_from_slice(bytes))
+            .unwrap_or_else(|| ProcessMemory::own().write(address, bytes))
+    }
+}
+
+pub(super) fn getsockopt(fd: BorrowedFd<'_>, name: i32, value: &mut [u8]) -> Result<usize> {
+    let buffer = Buffer::new(value);
+    let caller = Caller::new(&buffer);
+    match answer_getsockopt(fd, &caller, libc::IPPROTO_TCP, name, Buffer::VALUE, Buffer::LENGTH) {
+        None => {
+            sockopt::getsockopt(fd, libc::IPPROTO_TCP, name, value).map_err(|error| Error::io("getsockopt", &error))
+        }
+        Some(Err(errno)) => Err(os(errno)),
+        Some(Ok(())) => {
+            value.copy_from_slice(&lock(&buffer.value));
+            Ok(u32::from_ne_bytes(*lock(&buffer.length)) as usize)
+        }
+    }
+}
+
+pub(super) fn setsockopt(fd: BorrowedFd<'_>, name: i32, value: &[u8]) -> Result<()> {
+    let buffer = Buffer::new(value);
+    let caller = Caller::new(&buffer);
+    match answer_setsockopt(fd, &caller, libc::IPPROTO_TCP, name, Buffer::VALUE, value.len() as u32) {
+        None => {
+            sockopt::setsockopt(fd, libc::IPPROTO_TCP, name, value).map_err(|error| Error::io("setsockopt", &error))
+        }
+        Some(outcome) => outcome.map_err(|errno| Error::os("setsockopt", errno)),
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The paper's ids: 1 to 31, given to the subflows of a connection one after another, as its kernel did. Pure.
+
+use std::net::SocketAddr;
+
+use crate::open::unmapped;
+use crate::table::Pair;
+
+const FIRST: u8 = 1;
+const LAST: u8 = 31;
+
+/// A subflow that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) low_prio: bool,
+    /// Options that were set on it before it was there: level, name, value.
+    pub(super) options: Vec<(i32, i32, Vec<u8>)>,
+}
+
+/// What is behind an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The connection cannot be joined yet.
+    Waiting(Request),
+    /// On its way to the kernel, whose number for it is not known yet.
+    Asked(Request),
+    /// The kernel's subflow of this number.
+    Kernel(u32),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) id: u8,
+    pub(super) place: Place,
+    pub(super) low_prio: bool,
+    /// By this side, through OPEN_SUB_TUPLE.
+    pub(super) asked: bool,
+    /// To be closed as soon as the connection survives that; nobody is shown it any more.
+    pub(super) closing: bool,
+    /// When the kernel's number became known: an older listing cannot tell that it is gone.
+    since: u64,
+}
+
+/// What was put off, to be carried out in this order: an id and what is wanted, an id and the kernel's number.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pub(super) opens: Vec<(u8, Request)>,
+    pub(super) closes: Vec<(u8, u32)>,
+}
+
+/// The ids of one connection.
+#[derive(Debug, Clone)]
+pub(super) struct SubflowIds {
+    token: u32,
+    next: u8,
+    entries: Vec<Entry>,
+    /// The kernel gives no number twice: up to this one, all have or had an id.
+    numbered: u32,
+    clock: u64,
+    /// Somebody is carrying out what waits.
+    pumping: bool,
+}
+
+impl Default for SubflowIds {
+    fn default() -> Self {
+        SubflowIds { token: 0, next: FIRST, entries: Vec::new(), numbered: 0, clock: 0, pumping: false }
+    }
+}
+
+impl SubflowIds {
+    /// To be asked for before a listing is taken.
+    pub(super) fn now(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// Takes over a listing that was begun at `moment`: the kernel's numbers with their addresses, dead ones left out.
+    pub(super) fn update(&mut self, token: u32, moment: u64, listed: &[(u32, Pair)]) {
+        if self.token != token {
+            // The socket was connected anew.
+            *self = SubflowIds { token, clock: self.clock, ..SubflowIds::default() };
+        }
+        let is_there = |number: u32| listed.iter().any(|(other, _)| *other == number);
+        self.entries.retain(|entry| match entry.place {
+            Place::Kernel(number) => is_there(number) || entry.since > moment,
+            _ => true,
+        });
+        let mut new: Vec<&(u32, Pair)> = listed.iter().filter(|(number, _)| *number > self.numbered).collect();
+        new.sort_by_key(|(number, _)| *number);
+        for (number, pair) in new {
+            let asked = self.entries.iter().position(|entry| entry.is_asked_for(*pair));
+            let Some(id) = asked.map(|place| self.entries[place].id).or_else(|| self.take_id()) else { return };
+            match asked {
+                Some(place) => self.found(place, *number),
+                None => self.add(id, Place::Kernel(*number), false),
+            }
+            self.numbered = *number;
+        }
+    }
+
+    /// The next id, for a subflow that is asked for now. None where all are in use.
+    pub(super) fn begin(&mut self, place: Place) -> Option<u8> {
+        let low_prio = matches!(&place, Place::Waiting(request) | Place::Asked(request) if request.low_prio);
+        let id = self.take_id()?;
+        self.add(id, place, low_prio);
+        Some(id)
+    }
+
+    fn found(&mut self, place: usize, number: u32) {
+        self.clock += 1;
+        let entry = &mut self.entries[place];
+        (entry.place, entry.since) = (Place::Kernel(number), self.clock);
+    }
+
+    pub(super) fn remove(&mut self, id: u8) {
+        self.entries.retain(|entry| entry.id != id);
+    }
+
+    /// Newest first, as the paper's kernel listed them; without those that are as good as closed.
+    pub(super) fn shown(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().rev().filter(|entry| !entry.closing)
+    }
+
+    pub(super) fn get(&self, id: u8) -> Option<&Entry> {
+        self.shown().find(|entry| entry.id == id)
+    }
+
+    /// It cannot be had now.
+    pub(super) fn put_off(&mut self, id: u8, request: Request) {
+        self.asked_mut(id, |entry| entry.place = Place::Waiting(request));
+    }
+
+    /// No listing has shown it since it was asked for.
+    pub(super) fn remove_if_asked(&mut self, id: u8) {
+        self.entries.retain(|entry| entry.id != id || !matches!(entry.place, Place::Asked(_)));
+    }
+
+    /// Hides it until it can be closed.
+    pub(super) fn close_later(&mut self, id: u8) {
+        self.entries.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.closing = true);
+    }
+
+    /// Remembers an option of a subflow that waits.
+    pub(super) fn set_option(&mut self, id: u8, level: i32, name: i32, value: &[u8]) {
+        let waiting = self.entries.iter_mut().find(|entry| entry.id == id).map(|entry| &mut entry.place);
+        if let Some(Place::Waiting(request)) = waiting {
+            request.options.retain(|(its_level, its_name, _)| (*its_level, *its_name) != (level, name));
+            request.options.push((level, name, value.to_vec()));
+        }
+    }
+
+    /// False where another thread has begun it.
+    pub(super) fn begin_pumping(&mut self) -> bool {
+        !std::mem::replace(&mut self.pumping, true)
+    }
+
+    /// Whether something waits again.
+    pub(super) fn end_pumping(&mut self) -> bool {
+        self.pumping = false;
+        self.waits()
+    }
+
+    /// What was put off. The opens count as asked for from now on.
+    pub(super) fn take_waiting(&mut self) -> Waiting {
+        let mut waiting = Waiting::default();
+        for entry in &mut self.entries {
+            match &entry.place {
+                Place::Waiting(request) => {
+                    waiting.opens.push((entry.id, request.clone()));
+                    entry.place = Place::Asked(request.clone());
+                }
+                Place::Kernel(number) if entry.closing => waiting.closes.push((entry.id, *number)),
+                _ => {}
+            }
+        }
+        waiting
+    }
+
+    fn asked_mut(&mut self, id: u8, change: impl FnOnce(&mut Entry)) {
+        let asked = |entry: &&mut Entry| entry.id == id && matches!(entry.place, Place::Asked(_));
+        self.entries.iter_mut().find(asked).map(change);
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.entries.iter().any(|entry| entry.closing || matches!(entry.place, Place::Waiting(_)))
+    }
+
+    fn add(&mut self, id: u8, place: Place, low_prio: bool) {
+        self.clock += 1;
+        let asked = !matches!(place, Place::Kernel(_));
+        self.entries.push(Entry { id, place, low_prio, asked, closing: false, since: self.clock });
+    }
+
+    /// Upwards from the last one given, then the lowest that is free.
+    fn take_id(&mut self) -> Option<u8> {
+        let is_free = |id: &u8| self.entries.iter().all(|entry| entry.id != *id);
+        let id = (self.next..=LAST).chain(FIRST..=LAST).find(is_free)?;
+        self.next = id + 1;
+        Some(id)
+    }
+}
+
+impl Entry {
+    /// Whether these addresses are what was asked for: any address and port 0 stand for all.
+    fn is_asked_for(&self, (local, remote): Pair) -> bool {
+        let Place::Asked(request) = &self.place else { return false };
+        let fits = |wanted: SocketAddr, found: SocketAddr| {
+            let (wanted, found) = (unmapped(wanted), unmapped(found));
+            let same_ip = wanted.ip().is_unspecified() || wanted.ip() == found.ip();
+            same_ip && (wanted.port() == 0 || wanted.port() == found.port())
+        };
+        fits(request.local, local) && fits(request.remote, remote)
+    }
+}
+
+#[cfg(test)]
+mod tests;
