@@ -43,6 +43,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*cc, "-o", "steps-c", str(PROGRAMS / "steps.c")],
         [*cc, "-static", "-o", "steps-c-static", str(PROGRAMS / "steps.c")],
         [*cc, "-o", "cases", str(PROGRAMS / "cases.c")],
+        [*cc, "-DMPTCPAPI_PAPER_STOCK", "-o", "stock", str(PROGRAMS / "stock.c")],
         ["go", "build", "-o", "steps-go", str(PROGRAMS / "steps.go")],
     ):
         subprocess.run(argv, cwd=folder, check=True, env={**os.environ, "CGO_ENABLED": "0"})
@@ -105,7 +106,7 @@ def arguments(lab: Lab, port: int = DEFAULT_PORT) -> list[str]:
 
 def lines_until(process: subprocess.Popen[str], last: str) -> list[str]:
     """Up to this line, which is not among them."""
-    lines = []
+    lines: list[str] = []
     for line in process.stdout:
         if line.rstrip() == last:
             return lines
@@ -189,6 +190,12 @@ CASES = {
         "echo 65536 right",
     ],
     "next_fit": ["echo 65536 right", "open 2", "established 2 1", "close 2 ok", "open 3", "established 3 1"],
+    "wrap": [
+        "echo 65536 right",
+        "opened " + " ".join(str(number) for number in (*range(2, 32), 2)),
+        "list 1",
+        "echo 65536 right",
+    ],
     "too_many": ["30 opened, then EPERM", "list of 31"],
     "bad_ids": [
         "echo 65536 right",
@@ -243,6 +250,27 @@ def test_plain_peer(lab: Lab, built: Path, under_run: Callable[..., subprocess.P
 def test_dual_stack(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]]) -> None:
     lines = outcome(under_run([str(built / "cases"), "open_any6", *arguments(lab)], "--dual-stack"))
     assert lines == ["echo 65536 right", "open ok", "list 2 1"]
+
+
+def test_stock_options(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]]) -> None:
+    lines = outcome(under_run([str(built / "stock"), *arguments(lab)], "--stock-options"))
+    assert lines == [
+        "enabled before 1",
+        "scheduler ok",
+        "another scheduler ENOENT",
+        "enabled 1",
+        "scheduler default of 16 bytes",
+        "path manager default of 16 bytes",
+        "scheduler now EPERM",
+        "meta 48 bytes, received 65536",
+        "2 subflows",
+        "state 1 rtt yes 10.77.2.1 10.77.2.2:5201",
+        "state 1 rtt yes 10.77.1.1 10.77.1.2:5201",
+        "initial state 1",
+        "room for one: 1 subflows",
+        "initial when it is closed EINVAL",
+        "Linux: is MPTCP 1",
+    ]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

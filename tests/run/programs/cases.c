@@ -98,6 +98,23 @@ static void next_fit(int fd) {
   wait_established(fd, 2);
 }
 
+/* After 31 comes the lowest that is free: 1 is not. */
+static void wrap(int fd) {
+  begin_echo(fd);
+  printf("opened");
+  for (int i = 0; i < 31; i++) {
+    int id = open_from(fd, local2, 0);
+    if (id < 0)
+      fail("open");
+    printf(" %d", id);
+    if (close_subflow(fd, id) != 0)
+      fail("close");
+  }
+  printf("\n");
+  print_list(fd);
+  exchange(fd, 2);
+}
+
 /* 1 to 31, of which the first subflow has one. */
 static void too_many(int fd) {
   int opened = 0;
@@ -213,6 +230,7 @@ int main(int argc, char **argv) {
       {"close_before_data", close_before_data},
       {"close_all", close_all},
       {"next_fit", next_fit},
+      {"wrap", wrap},
       {"too_many", too_many},
       {"bad_ids", bad_ids},
       {"open_any", open_any},

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import socket
+import struct
 import sys
 import time
 from typing import Any
@@ -116,14 +117,14 @@ class Scenario:
             time.sleep(0.005)
 
     def call(self, step: dict[str, Any]) -> dict[str, Any]:
-        inner, pointers = None, {}
+        inner: Buffer | None = None
+        pointers: dict[str, bytes] = {}
         if "inner" in step:
-            value = content_of(step["inner"]["value"], {}, {})
-            inner = Buffer(value, step["inner"].get("length", len(value)))
-            order = sys.byteorder
+            content = content_of(step["inner"]["value"], {}, {})
+            inner = Buffer(content, step["inner"].get("length", len(content)))
             pointers = {
-                "VALUE": inner.address.to_bytes(8, order),
-                "LENGTH": inner.length_address.to_bytes(8, order),
+                "VALUE": struct.pack("=Q", inner.address),
+                "LENGTH": struct.pack("=Q", inner.length_address),
             }
         value = None if step["value"] is None else content_of(step["value"], self.names, pointers)
         outer = Buffer(value, step["length"] if "length" in step else len(value or b""))
@@ -150,7 +151,7 @@ class Scenario:
 
 def main() -> None:
     description = json.load(sys.stdin)
-    scenario = Scenario(Calls(*sys.argv[1:] or [None]), description)
+    scenario = Scenario(Calls(sys.argv[1] if len(sys.argv) > 1 else None), description)
     for step in description["steps"]:
         if "do" in step:
             try:
