@@ -14,5 +14,6 @@ mod ffi;
 pub mod monitor;
 pub mod names;
 pub mod option;
+pub mod paper;
 pub mod socket;
 pub mod types;

@@ -154,27 +154,7 @@ pub unsafe extern "C" fn mptcpapi_subflow_setsockopts_e(
     unsafe { call(OPERATION, error, body) }
 }
 
-/// setsockopt(2) on the whole connection, also in how it answers: 0, or -1 with errno. Afterwards the subflows that were
-/// given a value of their own for this option, by this process, get it again.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mptcpapi_setsockopt(
-    fd: c_int,
-    level: c_int,
-    name: c_int,
-    value: *const c_void,
-    length: socklen_t,
-) -> c_int {
-    // SAFETY: the C caller's promise; no error struct is given.
-    let result = unsafe { mptcpapi_setsockopt_e(fd, level, name, value, length, null_mut()) };
-    if result == 0 {
-        return 0;
-    }
-    // SAFETY: errno of this thread.
-    unsafe { *libc::__errno_location() = -result };
-    -1
-}
-
-/// mptcpapi_setsockopt that tells more about a failure, and returns 0 or -errno.
+/// mptcpapi_setsockopt of an option that is not the paper's, telling more about a failure: 0 or -errno.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mptcpapi_setsockopt_e(
     fd: c_int,

@@ -7,8 +7,8 @@ use crate::{Result, VERSION, file, read, version_numbers};
 
 const HEADER: &str = "include/mptcpapi.h";
 /// In the order of the header.
-const SOURCES: [&str; 9] =
-    ["types", "event_types", "socket", "connection", "control", "option", "monitor", "features", "names"];
+const SOURCES: [&str; 10] =
+    ["types", "event_types", "socket", "connection", "control", "option", "paper", "monitor", "features", "names"];
 
 pub(crate) fn run(check: bool) -> Result {
     let header = generate()?;

@@ -4,12 +4,13 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use super::engine::View;
 use super::rights::Rights;
 use super::{
     MPTCP_CLOSE_SUB_ID, MPTCP_GET_SUB_IDS, MPTCP_GET_SUB_TUPLE, MPTCP_OPEN_SUB_TUPLE, MPTCP_SUB_GETSOCKOPT,
-    MPTCP_SUB_SETSOCKOPT, Memory, ProcessMemory, SubStatus, stock,
+    MPTCP_SUB_SETSOCKOPT, Memory, ProcessMemory, STOCK, SubStatus, stock,
 };
 use crate::codec::paper::{
     SUB_OPTION_SIZE, StatusFlags, SubOption, TUPLE_MAX, open_tuple, put_sub_ids, put_sub_tuple, sub_ids_size,
@@ -35,6 +36,11 @@ impl<'a> Caller<'a> {
     /// A caller whose pointers are into this memory, and whose rights are those of this process.
     pub fn new(memory: &'a dyn Memory) -> Self {
         Caller { memory, stock: false, rights: Rights::Own, unmapped: false }
+    }
+
+    /// The calling process itself.
+    pub fn own(memory: &'a dyn Memory) -> Self {
+        Caller::new(memory).stock_options(STOCK.load(Ordering::Relaxed))
     }
 
     /// Answer the options 42 to 45 of the MPTCP kernels before Linux had its own, which uses these numbers otherwise.
@@ -292,7 +298,7 @@ impl Memory for Buffer {
 
 pub(super) fn getsockopt(fd: BorrowedFd<'_>, name: i32, value: &mut [u8]) -> Result<usize> {
     let buffer = Buffer::new(value);
-    let caller = Caller::new(&buffer);
+    let caller = Caller::own(&buffer);
     match answer_getsockopt(fd, &caller, libc::IPPROTO_TCP, name, Buffer::VALUE, Buffer::LENGTH) {
         None => {
             sockopt::getsockopt(fd, libc::IPPROTO_TCP, name, value).map_err(|error| Error::io("getsockopt", &error))
@@ -307,7 +313,7 @@ pub(super) fn getsockopt(fd: BorrowedFd<'_>, name: i32, value: &mut [u8]) -> Res
 
 pub(super) fn setsockopt(fd: BorrowedFd<'_>, name: i32, value: &[u8]) -> Result<()> {
     let buffer = Buffer::new(value);
-    let caller = Caller::new(&buffer);
+    let caller = Caller::own(&buffer);
     match answer_setsockopt(fd, &caller, libc::IPPROTO_TCP, name, Buffer::VALUE, value.len() as u32) {
         None => {
             sockopt::setsockopt(fd, libc::IPPROTO_TCP, name, value).map_err(|error| Error::io("setsockopt", &error))

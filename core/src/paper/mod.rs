@@ -20,6 +20,7 @@ mod stock;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use bytes::{Caller, answer_getsockopt, answer_setsockopt};
 use engine::{Numbered, View};
@@ -135,6 +136,15 @@ pub fn getsockopt(socket: &impl AsFd, name: i32, value: &mut [u8]) -> Result<usi
 /// setsockopt(2) at `IPPROTO_TCP`, as [`getsockopt`].
 pub fn setsockopt(socket: &impl AsFd, name: i32, value: &[u8]) -> Result<()> {
     bytes::setsockopt(socket.as_fd(), name, value)
+}
+
+static STOCK: AtomicBool = AtomicBool::new(false);
+
+/// Whether [`getsockopt`] and [`setsockopt`] of this process also answer the options 42 to 45 as the MPTCP kernels 0.9x
+/// did (`MPTCP_ENABLED`, `MPTCP_SCHEDULER`, `MPTCP_PATH_MANAGER`, `MPTCP_INFO`). Off at first: Linux uses these numbers
+/// otherwise. Answers what it was.
+pub fn stock_options(on: bool) -> bool {
+    STOCK.swap(on, Ordering::Relaxed)
 }
 
 /// Whether opens or closes of this connection wait until it can be joined.
