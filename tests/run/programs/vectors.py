@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import json
+import mmap
 import os
 import socket
 import struct
@@ -41,18 +41,34 @@ class Calls:
 
 
 class Buffer:
-    """Bytes with an address, and a length with one; null pointers where there is nothing."""
+    """Bytes with an address, and a length with one; null pointers where there is nothing. Of the bytes, so many are in
+    memory that is there."""
 
-    def __init__(self, content: bytes | None, length: Any) -> None:
-        self.before = content
+    def __init__(self, content: bytes | None, length: Any, mapped: int | None = None) -> None:
+        self.before = content if mapped is None or content is None else content[:mapped]
         self.memory = ctypes.create_string_buffer(content or b"", max(len(content or b""), 1))
         self.length = ctypes.c_int(length or 0)
         self.address = None if content is None else ctypes.addressof(self.memory)
+        if self.address is not None and mapped is not None:
+            self.before_nothing(mapped)
         self.length_address = None if length is None else ctypes.addressof(self.length)
 
+    def before_nothing(self, mapped: int) -> None:
+        """Moves them to the end of a page, after which there is none."""
+        self.pages = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(self.pages))
+        end = start + mmap.PAGESIZE
+        if ctypes.CDLL(None).mprotect(ctypes.c_void_p(end), mmap.PAGESIZE, 0) != 0:
+            raise OSError("mprotect")
+        self.address = end - mapped
+        self.memory = (ctypes.c_char * mapped).from_address(self.address)
+        self.memory.raw = self.before
+
     def seen(self) -> dict[str, Any]:
-        now = None if self.before is None else self.memory.raw[: len(self.before)].hex()
-        return {"before": self.before and self.before.hex(), "value": now, "length": self.length.value}
+        if self.before is None:
+            return {"before": None, "value": None, "length": self.length.value}
+        now = self.memory.raw[: len(self.before)]
+        return {"before": self.before.hex(), "value": now.hex(), "length": self.length.value}
 
 
 def content_of(text: str, names: dict[str, str], pointers: dict[str, bytes]) -> bytes:
@@ -121,13 +137,13 @@ class Scenario:
         pointers: dict[str, bytes] = {}
         if "inner" in step:
             content = content_of(step["inner"]["value"], {}, {})
-            inner = Buffer(content, step["inner"].get("length", len(content)))
+            inner = Buffer(content, step["inner"].get("length", len(content)), step["inner"].get("mapped"))
             pointers = {
                 "VALUE": struct.pack("=Q", inner.address),
                 "LENGTH": struct.pack("=Q", inner.length_address),
             }
         value = None if step["value"] is None else content_of(step["value"], self.names, pointers)
-        outer = Buffer(value, step["length"] if "length" in step else len(value or b""))
+        outer = Buffer(value, step["length"] if "length" in step else len(value or b""), step.get("mapped"))
         with contextlib.ExitStack() as stack:
             number = self.descriptor(step.get("fd"), stack)
             ctypes.set_errno(0)
@@ -136,8 +152,7 @@ class Scenario:
             else:
                 result = self.calls.set(number, socket.IPPROTO_TCP, step["option"], outer.address, outer.length.value)
             error = ctypes.get_errno()
-        word = "ok" if result == 0 else errno.errorcode.get(error, str(error))
-        return {"errno": word, "outer": outer.seen(), "inner": inner and inner.seen()}
+        return {"errno": 0 if result == 0 else error, "outer": outer.seen(), "inner": inner and inner.seen()}
 
     def descriptor(self, kind: str | None, stack: contextlib.ExitStack) -> int:
         if kind is None:
