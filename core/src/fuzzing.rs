@@ -14,7 +14,7 @@ use crate::codec::netlink::{attributes, family_answer, genl_attributes, messages
 use crate::codec::uapi::pm::EVENT_ATTR_TOKEN;
 use crate::codec::uapi::{DiagSockId, FullInfoHeader, MptcpInfo, SUBFLOW_ADDRS_REMOTE};
 use crate::codec::{
-    Elements, diag_address, option, pm, put_diag_address, read_prefix, sockaddr as parse_sockaddr, subflow_data,
+    Elements, diag_address, option, paper, pm, put_diag_address, read_prefix, sockaddr as parse_sockaddr, subflow_data,
 };
 use crate::subflow::Subflow;
 
@@ -140,4 +140,20 @@ pub fn agent_reply(bytes: &[u8]) {
         assert!(reply.errno >= 0 && reply.text.len() < bytes.len());
     }
     assert!(option::replies(bytes).count() * option::REPLY_SIZE <= bytes.len());
+}
+
+/// What a program passes as `struct mptcp_sub_tuple`: whatever is taken for an open is shown again with the same addresses.
+pub fn paper_tuple(bytes: &[u8]) {
+    if let Some(wanted) = paper::open_tuple(bytes) {
+        assert_eq!(wanted.local.is_ipv4(), wanted.remote.is_ipv4());
+        let shown = paper::put_sub_tuple(1, wanted.local, wanted.remote);
+        assert_eq!(shown.len(), if wanted.local.is_ipv4() { 33 } else { 57 });
+        assert!(shown.len().abs_diff(bytes.len()) <= 1);
+        let again = paper::open_tuple(&shown).expect("a length that is one");
+        assert_eq!((again.local, again.remote), (wanted.local, wanted.remote));
+    }
+    if let Some(bytes) = bytes.first_chunk() {
+        let option = paper::SubOption::new(bytes);
+        assert!(option.set_length().is_none_or(|length| length <= i32::MAX as usize));
+    }
 }

@@ -4,6 +4,7 @@
 mod derived;
 mod messages;
 mod nonsense;
+mod paper;
 mod requests;
 mod vectors;
 

@@ -104,6 +104,12 @@ fn agent_messages() {
 }
 
 #[test]
+fn paper_tuples() {
+    let seeds = [32, 33, 34, 57, 58].map(|length| (0..length).collect());
+    try_on(fuzzing::paper_tuple, seeds.to_vec());
+}
+
+#[test]
 fn sockaddr() {
     let addresses = field_seeds("subflow_data.json", &["addresses"]);
     try_on(fuzzing::sockaddr, addresses.iter().filter(|one| one.len() > 16).map(|one| one[16..].to_vec()).collect());
