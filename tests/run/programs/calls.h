@@ -68,24 +68,28 @@ static inline void print_list(int fd) {
   free(ids);
 }
 
-/* Waits until so many are fully established; "established 2 1". */
-static inline void wait_established(int fd, int count) {
+/* The list when so many are fully established, to be freed. */
+static inline struct mptcp_sub_ids *when_established(int fd, int count) {
   for (;;) {
     struct mptcp_sub_ids *ids = get_ids(fd);
     int established = 0;
     for (int i = 0; i < ids->sub_count; i++)
       established += ids->sub_status[i].fully_established;
-    if (established >= count && ids->sub_count >= count) {
-      printf("established");
-      for (int i = 0; i < ids->sub_count; i++)
-        printf(" %d", ids->sub_status[i].id);
-      printf("\n");
-      free(ids);
-      return;
-    }
+    if (established >= count)
+      return ids;
     free(ids);
     usleep(10000);
   }
+}
+
+/* "established 2 1" */
+static inline void wait_established(int fd, int count) {
+  struct mptcp_sub_ids *ids = when_established(fd, count);
+  printf("established");
+  for (int i = 0; i < ids->sub_count; i++)
+    printf(" %d", ids->sub_status[i].id);
+  printf("\n");
+  free(ids);
 }
 
 /* "tuple 1 10.77.1.1 10.77.1.2:5201": the local port is nobody's choice. */

@@ -98,9 +98,8 @@ static void next_fit(int fd) {
   wait_established(fd, 2);
 }
 
-/* After 31 comes the lowest that is free: 1 is not. */
+/* After 31 comes the lowest that is free: 1 is not. Before data, so that no peer has a say. */
 static void wrap(int fd) {
-  begin_echo(fd);
   printf("opened");
   for (int i = 0; i < 31; i++) {
     int id = open_from(fd, local2, 0);
@@ -112,7 +111,7 @@ static void wrap(int fd) {
   }
   printf("\n");
   print_list(fd);
-  exchange(fd, 2);
+  begin_echo(fd);
 }
 
 /* 1 to 31, of which the first subflow has one. */

@@ -101,13 +101,7 @@ int main(int argc, char **argv) {
   }
   if (open_subflow(fd, address_of(argv[3], 0), address_of(argv[4], 0)) < 0)
     fail("open");
-  for (int established = 0; established < 2; usleep(10000)) {
-    struct mptcp_sub_ids *ids = get_ids(fd);
-    established = 0;
-    for (int i = 0; i < ids->sub_count; i++)
-      established += ids->sub_status[i].fully_established;
-    free(ids);
-  }
+  free(when_established(fd, 2));
   print_info(fd);
   print_room_for_one(fd);
   print_initial_of_closed(fd);
