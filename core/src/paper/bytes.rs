@@ -79,8 +79,10 @@ impl<'a> Caller<'a> {
         usize::try_from(i32::from_ne_bytes(self.read(address)?)).map_err(|_| libc::EINVAL)
     }
 
-    pub(super) fn set_length(&self, address: u64, length: usize) -> std::result::Result<(), i32> {
-        self.write(address, &(length as u32).to_ne_bytes())
+    /// A value and its length.
+    pub(super) fn reply(&self, value: u64, bytes: &[u8], length: u64) -> std::result::Result<(), i32> {
+        let count = (bytes.len() as u32).to_ne_bytes();
+        self.memory.write_both([(value, bytes), (length, &count)]).map_err(|error| errno(&error))
     }
 }
 
@@ -144,8 +146,7 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// The bytes, and how many there are.
     fn reply(&self, bytes: &[u8]) -> Result<()> {
-        self.caller.write(self.value, bytes).map_err(os)?;
-        self.caller.set_length(self.length_at, bytes.len()).map_err(os)
+        self.caller.reply(self.value, bytes, self.length_at).map_err(os)
     }
 
     fn id(&self) -> Result<u8> {
@@ -236,8 +237,7 @@ fn sub_getsockopt(asked: &Asked<'_>) -> Result<()> {
     asked.view.sub_tuple(option.id)?;
     let mut value = vec![0; room.map_err(os)?.min(VALUE_MAX)];
     let length = asked.view.sub_option(option.id, option.level, option.name, &mut value)?;
-    asked.caller.write(option.value, &value[..length]).map_err(os)?;
-    asked.caller.set_length(option.length, length).map_err(os)
+    asked.caller.reply(option.value, &value[..length], option.length).map_err(os)
 }
 
 fn sub_setsockopt(fd: BorrowedFd<'_>, caller: &Caller<'_>, value: u64, length: u32) -> Result<()> {

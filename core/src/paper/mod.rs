@@ -50,6 +50,10 @@ pub trait Memory: Sync {
     fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()>;
     /// Copies to there. EFAULT where not all of it can be written.
     fn write(&self, address: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Copies to two places, in this order.
+    fn write_both(&self, parts: [(u64, &[u8]); 2]) -> io::Result<()> {
+        parts.into_iter().try_for_each(|(address, bytes)| self.write(address, bytes))
+    }
 }
 
 /// What GET_SUB_IDS says of one subflow.

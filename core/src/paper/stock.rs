@@ -52,20 +52,15 @@ pub(super) fn answer_getsockopt(
     // An unreadable length is EFAULT of the kernel's own.
     let room = caller.length(length).ok()?;
     match (name, room) {
-        (ENABLED, 4) => Some(reply(caller, value, length, &i32::from(is_enabled(fd)).to_ne_bytes())),
+        (ENABLED, 4) => Some(caller.reply(value, &i32::from(is_enabled(fd)).to_ne_bytes(), length)),
         (SCHEDULER | PATH_MANAGER, 5..) => {
             let mut bytes = [0; NAME_MAX];
             fill(&mut bytes, DEFAULT);
-            Some(reply(caller, value, length, &bytes[..room.min(NAME_MAX)]))
+            Some(caller.reply(value, &bytes[..room.min(NAME_MAX)], length))
         }
         (INFO, INFO_SIZE) => Some(info(fd, caller, value, length)),
         _ => None,
     }
-}
-
-fn reply(caller: &Caller<'_>, value: u64, length: u64, bytes: &[u8]) -> Answer {
-    caller.write(value, bytes)?;
-    caller.set_length(length, bytes.len())
 }
 
 /// On a connection: whether it is MPTCP; before: whether it would be.
@@ -195,7 +190,7 @@ fn info(fd: BorrowedFd<'_>, caller: &Caller<'_>, value: u64, length: u64) -> Ans
         request.total_sub_info_len = put_elements(caller, request.subflow_info, room, size, &all)?;
     }
     request.put(&mut bytes);
-    reply(caller, value, length, &bytes)
+    caller.reply(value, &bytes, length)
 }
 
 fn prefix(bytes: &[u8], length: usize) -> &[u8] {

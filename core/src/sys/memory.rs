@@ -50,15 +50,18 @@ impl Memory for ProcessMemory {
     }
 
     fn write(&self, address: u64, bytes: &[u8]) -> io::Result<()> {
-        if bytes.is_empty() {
+        self.write_both([(address, bytes), (0, &[])])
+    }
+
+    fn write_both(&self, parts: [(u64, &[u8]); 2]) -> io::Result<()> {
+        let wanted = parts.iter().map(|(_, bytes)| bytes.len()).sum();
+        if wanted == 0 {
             return Ok(());
         }
-        let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        let remote = remote(address, bytes.len());
+        let local =
+            parts.map(|(_, bytes)| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() });
+        let remote = parts.map(|(address, bytes)| remote(address, bytes.len()));
         // SAFETY: `local` is only read. What is written is in another process, or where this one's request asked for it.
-        complete(
-            unsafe { libc::process_vm_writev(self.pid, &raw const local, 1, &raw const remote, 1, 0) },
-            bytes.len(),
-        )
+        complete(unsafe { libc::process_vm_writev(self.pid, local.as_ptr(), 2, remote.as_ptr(), 2, 0) }, wanted)
     }
 }
