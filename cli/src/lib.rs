@@ -16,6 +16,7 @@ mod load_bpf;
 mod output;
 mod parse;
 mod processes;
+mod run;
 mod table;
 mod target;
 mod units;
@@ -49,10 +50,12 @@ enum Subcommands {
     Doctor(doctor::Arguments),
     LoadBpf(load_bpf::Arguments),
     Agent(agent::Arguments),
+    Run(run::Arguments),
 }
 
 /// Runs the command with `args`, the first of which is the program's name, and returns its exit status:
-/// 0 done, 1 the kernel or the peer said no, 2 wrong usage. Writes to the process's standard output and error.
+/// 0 done, 1 the kernel or the peer said no, 2 wrong usage; of `run`, the program's. Writes to the process's standard
+/// output and error.
 ///
 /// Call it at the end of a process: `list --watch`, `watch` and `open` take SIGINT over. A handler that was there before is still called,
 /// so a program that is not to be interrupted by it sets `SIG_DFL` first.
@@ -77,6 +80,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
         Subcommands::Doctor(arguments) => doctor::run(arguments).unwrap_or_else(report),
         Subcommands::LoadBpf(arguments) => load_bpf::run(arguments),
         Subcommands::Agent(arguments) => agent::run(arguments),
+        Subcommands::Run(arguments) => run::run(arguments),
     }
 }
 

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The thread that called: what it may do, and its descriptors.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::thread::CapabilitySet;
+
+use crate::sys::process;
+
+/// The capabilities that TCP sockets ask for.
+const OF_SOCKETS: CapabilitySet =
+    CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_RAW).union(CapabilitySet::NET_BIND_SERVICE);
+
+/// Names a namespace: device and inode of its file.
+pub(crate) type Namespace = (u64, u64);
+
+/// A thread of a supervised process, or, where the kernel has no descriptors of threads, that process.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    number: u32,
+    fd: OwnedFd,
+}
+
+impl AsFd for Thread {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Thread {
+    /// # Errors
+    /// ESRCH where it has ended.
+    pub(crate) fn open(number: u32) -> io::Result<Thread> {
+        /// Set where the kernel is older than 6.9.
+        static ONLY_PROCESSES: AtomicBool = AtomicBool::new(false);
+        let open = |number: u32, flags| -> io::Result<Thread> {
+            let pid = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+            Ok(Thread { number, fd: pidfd_open(pid, flags)? })
+        };
+        if !ONLY_PROCESSES.load(Ordering::Relaxed) {
+            match open(number, PidfdFlags::from_bits_retain(libc::PIDFD_THREAD)) {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    ONLY_PROCESSES.store(true, Ordering::Relaxed);
+                }
+                opened => return opened,
+            }
+        }
+        Ok(Thread { number, ..open(process_of(number)?, PidfdFlags::empty())? })
+    }
+
+    /// The process that it is a thread of, which may live longer.
+    pub(crate) fn process(&self) -> io::Result<Thread> {
+        let number = process_of(self.number)?;
+        let pid = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Thread { number, fd: pidfd_open(pid, PidfdFlags::empty())? })
+    }
+
+    /// A copy of one of its descriptors; to be dropped soon.
+    ///
+    /// # Errors
+    /// EBADF, EPERM where this process may not look into that one.
+    pub(crate) fn descriptor(&self, fd: RawFd) -> io::Result<OwnedFd> {
+        if fd < 0 {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        Ok(pidfd_getfd(&self.fd, fd, PidfdGetfdFlags::empty())?)
+    }
+
+    /// Who owns what it makes.
+    pub(crate) fn owner(&self) -> io::Result<u32> {
+        process::owner_of(self.fd.as_fd()).or_else(|_| {
+            let fields = status_field(self.number, "Uid:")?;
+            fields.split_ascii_whitespace().nth(3).and_then(|word| word.parse().ok()).ok_or_else(unreadable)
+        })
+    }
+
+    /// Its network namespace.
+    ///
+    /// # Errors
+    /// EACCES where this process may not look into that one.
+    pub(crate) fn network(&self) -> io::Result<Namespace> {
+        namespace(&format!("/proc/{}/ns/net", self.number))
+    }
+
+    /// Whether it lacks rights over sockets that this process has.
+    pub(crate) fn has_less(&self, than: &Rights) -> bool {
+        let missing = || -> io::Result<bool> {
+            let fields = status_field(self.number, "CapEff:")?;
+            let effective = u64::from_str_radix(fields.trim(), 16).map_err(|_| unreadable())?;
+            let lacks = than.capabilities.bits() & !effective != 0;
+            Ok(lacks || namespace(&format!("/proc/{}/ns/user", self.number))? != than.user_namespace)
+        };
+        !than.capabilities.is_empty() && missing().unwrap_or(true)
+    }
+}
+
+/// Those of this process, over TCP sockets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rights {
+    capabilities: CapabilitySet,
+    user_namespace: Namespace,
+}
+
+impl Rights {
+    pub(crate) fn own() -> io::Result<Rights> {
+        let capabilities = rustix::thread::capabilities(None)?.effective & OF_SOCKETS;
+        Ok(Rights { capabilities, user_namespace: namespace("/proc/self/ns/user")? })
+    }
+}
+
+/// The network namespace of this process.
+pub(crate) fn own_network() -> io::Result<Namespace> {
+    namespace("/proc/self/ns/net")
+}
+
+fn namespace(path: &str) -> io::Result<Namespace> {
+    let found = fs::metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
+fn process_of(thread: u32) -> io::Result<u32> {
+    status_field(thread, "Tgid:")?.trim().parse().map_err(|_| unreadable())
+}
+
+/// What the kernel says of a thread, behind this word.
+fn status_field(thread: u32, name: &str) -> io::Result<String> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status"))?;
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned).ok_or_else(unreadable)
+}
+
+fn unreadable() -> io::Error {
+    io::ErrorKind::InvalidData.into()
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! socket(): an MPTCP socket, made here and put into the caller's process where the kernel would have put its own.
+
+use std::os::fd::AsFd;
+
+use mptcpapi::socket2::{Domain, Socket};
+use mptcpapi::{Control, SocketOptions};
+use rustix::fs::{Uid, fchown};
+
+use crate::answering::Server;
+use crate::child::Thread;
+use crate::sys::seccomp::{Answer, Call};
+use crate::trace::Tracer;
+
+pub(crate) fn serve(server: &Server, call: &Call) {
+    let Some(socket) = make(server, call) else {
+        // Plain TCP, or the kernel's own error.
+        Tracer::socket(server, call, Ok(None));
+        return server.answer(call, Answer::Kernel);
+    };
+    let close_on_exec = call.int(1) & libc::SOCK_CLOEXEC != 0;
+    match server.listener.answer_with_fd(call.id, socket.as_fd(), close_on_exec) {
+        Ok(number) => Tracer::socket(server, call, Ok(Some(number))),
+        Err(error) => {
+            // As EMFILE, of the caller.
+            let errno = error.raw_os_error().unwrap_or(libc::EMFILE);
+            Tracer::socket(server, call, Err(errno));
+            server.answer(call, Answer::Error(errno));
+        }
+    }
+}
+
+/// None where MPTCP is not to be had for that caller.
+fn make(server: &Server, call: &Call) -> Option<Socket> {
+    let thread = Thread::open(call.thread).ok()?;
+    // A socket stays in the namespace that it was made in: this process's.
+    if thread.network().ok()? != server.network {
+        return None;
+    }
+    let owner = thread.owner().ok()?;
+    let domain = if server.dual_stack { libc::AF_INET6 } else { call.int(0) };
+    let nonblocking = call.int(1) & libc::SOCK_NONBLOCK != 0;
+    let make = |control| {
+        let new = SocketOptions::new().control(control).nonblocking(nonblocking).socket(Domain::from(domain)).ok()?;
+        new.fallback_reason.is_none().then_some(new.socket)
+    };
+    // Where nobody may take it from the kernel's path manager, that one runs it.
+    let socket =
+        make(server.control).or_else(|| (server.control == Control::App).then(|| make(Control::Default))?)?;
+    if owner != server.user {
+        // Without the right to, it is this process's user's.
+        let _ = fchown(&socket, Some(Uid::from_raw(owner)), None);
+    }
+    Some(socket)
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The calls that are being served, in memory that supervisor and guardian share. The kernel writes each one there
+//! itself, so there is no moment at which a call has been taken and is known to nobody but a process that may be killed.
+
+use std::io;
+use std::ptr::NonNull;
+
+use super::seccomp::Call;
+
+/// One for each thread that serves. Untouched ones take no memory.
+pub(crate) const SLOTS: usize = 1024;
+/// The kernel's struct, and room for it to grow.
+const SIZE: usize = 128;
+const _: () = assert!(size_of::<libc::seccomp_notif>() <= SIZE && SIZE % align_of::<libc::seccomp_notif>() == 0);
+
+/// Places for calls. Shared with each child that is forked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InFlight(NonNull<u8>);
+
+// SAFETY: the memory is never unmapped, and each place of it is used by one thread at a time: by the owner of the slot, or
+// by the guardian once the supervisor is dead.
+unsafe impl Send for InFlight {}
+// SAFETY: as above.
+unsafe impl Sync for InFlight {}
+
+/// The place of one serving thread.
+#[derive(Debug)]
+pub(crate) struct Slot(NonNull<libc::seccomp_notif>);
+
+// SAFETY: as of InFlight.
+unsafe impl Send for Slot {}
+
+impl InFlight {
+    /// All empty, for as long as the process lives.
+    pub(crate) fn new() -> io::Result<InFlight> {
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        // SAFETY: new memory, at a place that the kernel chooses.
+        let memory = unsafe { libc::mmap(std::ptr::null_mut(), SLOTS * SIZE, protection, flags, -1, 0) };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        NonNull::new(memory.cast()).map(InFlight).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    fn place(self, index: usize) -> NonNull<libc::seccomp_notif> {
+        assert!(index < SLOTS);
+        // SAFETY: within the mapping.
+        unsafe { self.0.add(index * SIZE) }.cast()
+    }
+
+    /// One of the [`SLOTS`]. Each is to be used by one thread only.
+    pub(crate) fn slot(self, index: usize) -> Slot {
+        Slot(self.place(index))
+    }
+
+    /// What a dead supervisor left unanswered, and maybe calls that it had just answered.
+    pub(crate) fn left(self) -> Vec<Call> {
+        let calls = (0..SLOTS).map(|index| {
+            // SAFETY: within the mapping, and any bytes are a valid struct. Who wrote here is dead.
+            Call::of(&unsafe { self.place(index).read_volatile() })
+        });
+        calls.filter(|call| call.id != 0).collect()
+    }
+}
+
+impl Slot {
+    /// Empty, as the kernel wants it.
+    pub(super) fn emptied(&mut self) -> *mut libc::seccomp_notif {
+        self.clear();
+        self.0.as_ptr()
+    }
+
+    pub(super) fn call(&self) -> Call {
+        // SAFETY: within the mapping, and any bytes are a valid struct.
+        Call::of(&unsafe { self.0.read_volatile() })
+    }
+
+    /// The call has been answered.
+    pub(crate) fn clear(&mut self) {
+        // SAFETY: a slot is as large as this, and zeros are a valid struct.
+        unsafe { self.0.cast::<[u8; SIZE]>().write_volatile([0; SIZE]) };
+    }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Processes: what one is before it becomes the program, and what is learned of others.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+use super::check;
+
+/// Closes all descriptors but these. For a process in which nothing else uses any.
+pub(crate) fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|&fd| u32::try_from(fd).ok()).collect();
+    kept.sort_unstable();
+    let mut from = 0;
+    for fd in kept.into_iter().map(Some).chain([None]) {
+        let to = fd.map_or(Some(u32::MAX), |fd| fd.checked_sub(1));
+        if let Some(to) = to.filter(|&to| from <= to) {
+            // SAFETY: touches no memory of ours. Who owns one of them in this process never uses it again.
+            check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) })?;
+        }
+        from = fd.map_or(u32::MAX, |fd| fd + 1);
+    }
+    Ok(())
+}
+
+/// Signals as a program is to find them: what was ignored stays so, but for SIGPIPE, which Rust's runtime ignores.
+pub(crate) fn default_handlers() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: all-zero is a valid one; one struct out, and default for what had a handler.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            let is_known = libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0;
+            if is_known && (action.sa_sigaction != libc::SIG_IGN || signal == libc::SIGPIPE) {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+    }
+}
+
+/// A second number for a descriptor, kept by the program that is to come.
+pub(crate) fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    // SAFETY: touches no memory of ours. Who owns that number in this process uses it for what is there now.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
+}
+
+/// Ends this process at once: nothing of the process that it was forked from is cleaned up or written twice.
+pub(crate) fn leave(status: i32) -> ! {
+    // SAFETY: does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Ends this process by a signal, without another core dump; returns where that signal ends nothing.
+pub(crate) fn end_by(signal: i32) {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: one struct in; the set is initialised before it is used; no handler of ours is involved.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
+        libc::signal(signal, libc::SIG_DFL);
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::kill(libc::getpid(), signal);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Sends a signal by its number, real-time ones included.
+pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: touches no memory of ours.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) })?;
+    Ok(())
+}
+
+/// The user that a thread makes files as. Since 6.13; anybody may ask.
+pub(crate) fn owner_of(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: all-zero is a valid one.
+    let mut information: libc::pidfd_info = unsafe { std::mem::zeroed() };
+    information.mask = libc::PIDFD_INFO_CREDS.into();
+    // SAFETY: one struct in and out, of the size that the request says.
+    check(unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO as _, &raw mut information) })?;
+    if information.mask & u64::from(libc::PIDFD_INFO_CREDS) == 0 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    Ok(information.fsuid)
+}
+
+/// Asks for option 70 of the paper on no descriptor at all, with an impossible length: the kernel says EBADF.
+pub(crate) fn probe(level: i32, name: i32, length: u64) -> i32 {
+    // SAFETY: there is no descriptor -1, so nothing is ever read or written at these addresses.
+    let result = unsafe { libc::syscall(libc::SYS_getsockopt, -1, level, name, 0u64, length) };
+    check(result).err().and_then(|error| error.raw_os_error()).unwrap_or(0)
+}
