@@ -19,7 +19,8 @@ HERE = Path(__file__).resolve().parent
 TOP = HERE.parent
 sys.path[:0] = [str(TOP / "tests/lab"), str(HERE / "demo")]
 
-from lab import Lab, LabError, wait_until  # noqa: E402
+from lab import Lab, LabError, command_path, wait_until  # noqa: E402
+from paper import run_program  # noqa: E402
 from peer import sha256_of_source  # noqa: E402
 from unprivileged import an_agent, as_nobody  # noqa: E402
 
@@ -192,6 +193,25 @@ def test_second_path_of_an_ordinary_user(lab: Lab, agent: Path) -> None:
     lines = as_nobody(lab, agent).splitlines()
     assert lines[0] == f"uid 65534 opened subflow 2 from {lab.client_address(2)}"
     assert [line.split()[0] for line in lines[1:]] == ["1", "2"]
+
+
+@pytest.mark.lab(endpoints=False)
+def test_program_for_the_paper(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone it finds no such options; as it is in the demo, each of its calls is told."""
+    monkeypatch.setenv("MPTCPAPI_COMMAND", str(Path(sys.executable).with_name("mptcpapi")))
+    assert run_program(lab, []) == "MPTCP_GET_SUB_IDS: Protocol not available\n"
+    lines = run_program(lab, [command_path(), "run", "--trace", "--"]).splitlines()
+    words = [re.sub(r"rtt \d+ us", "rtt", line) for line in lines if line.startswith(("the peer", "subflow"))]
+    assert words == [
+        "the peer says: hello by the first path",
+        "subflow 2 from 10.77.2.1, rtt",
+        "subflow 1 from 10.77.1.1, rtt",
+        "the peer says: and by the second one",
+        "subflow 2 from 10.77.2.1, rtt",
+    ]
+    calls = [name for line in lines if (name := re.search(r"MPTCP_(?:GET_SUB_TUPLE|OPEN_\w+|CLOSE_\w+|SUB_\w+)", line))]
+    of_one = ["MPTCP_GET_SUB_TUPLE", "MPTCP_SUB_GETSOCKOPT"]
+    assert [name[0] for name in calls] == ["MPTCP_OPEN_SUB_TUPLE", *of_one, *of_one, "MPTCP_CLOSE_SUB_ID", *of_one]
 
 
 def readme_block(kind: str, which: int = 0) -> str:

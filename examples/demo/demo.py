@@ -19,6 +19,7 @@ from handover import show_handover  # noqa: E402
 from lab import Lab, LabError  # noqa: E402
 from mptcpapi import Connection  # noqa: E402
 from options import show_options  # noqa: E402
+from paper import show_paper  # noqa: E402
 from peer import BLOCK  # noqa: E402
 from unprivileged import show_agent  # noqa: E402
 
@@ -112,6 +113,7 @@ def main() -> int:
         return 1
     show_options(title)
     show_agent(title)
+    show_paper(title)
     show_handover(title)
     width = min(shutil.get_terminal_size().columns, 100)
     print("\n" + "─" * width)
