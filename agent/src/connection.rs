@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 
-use mptcpapi::serving::{Reply, send};
+use mptcpapi::serving::{Reply, Setting, send};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_passcred;
@@ -16,7 +16,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, Shutdown, recv, r
 
 use crate::namespaces::Namespace;
 use crate::threads::lock;
-use crate::users::{HandedIn, Job, User};
+use crate::users::{HandedIn, Held, Job, User};
 
 /// One connection.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Connection {
     /// For the log only.
     pub(crate) pid: u32,
     /// The policy does not admit the user.
-    pub(crate) is_refused: bool,
+    pub(crate) is_refused: AtomicBool,
     pub(crate) handshake: Mutex<Option<Handshake>>,
     /// It did not take an answer: nothing more is done for it.
     pub(crate) is_over: AtomicBool,
@@ -41,10 +41,10 @@ pub(crate) struct Handshake {
     pub(crate) cookie: u64,
     /// What is known of a namespace stays while its switch is on, and not for as long as a client likes.
     pub(crate) namespace: Weak<Namespace>,
-    /// New sockets are the application's anyway.
-    pub(crate) is_free: bool,
+    /// New sockets are the application's anyway, as long as this says so.
+    pub(crate) is_free: Option<Arc<Setting>>,
     /// Any socket of the namespace: it is closed when the switch is back.
-    pub(crate) witness: Vec<OwnedFd>,
+    pub(crate) witness: Held,
 }
 
 impl Connection {
@@ -60,7 +60,7 @@ impl Connection {
             id,
             user,
             pid,
-            is_refused,
+            is_refused: AtomicBool::new(is_refused),
             handshake: Mutex::default(),
             is_over: AtomicBool::new(false),
             closing,
@@ -83,8 +83,9 @@ impl AsFd for Connection {
 impl Drop for Connection {
     /// What lies unread in it is closed with it, which can take as long as the client likes.
     fn drop(&mut self) {
-        let witness = lock(&self.handshake).take().map_or_else(Vec::new, |handshake| handshake.witness);
-        self.closing.close(&self.user, witness);
+        if let Some(handshake) = lock(&self.handshake).take() {
+            self.closing.close(handshake.witness);
+        }
         if let Some(fd) = self.fd.take() {
             self.closing.hang_up(&self.user, fd, true);
         }
@@ -134,9 +135,18 @@ impl Closing {
     }
 
     /// Closes what came from this user, soon.
-    pub(crate) fn close(&self, user: &Arc<User>, fds: Vec<OwnedFd>) {
-        if !fds.is_empty() && user.hand_in(Job::Close(fds)) == HandedIn::WorkIt {
-            self.put_off(user);
+    pub(crate) fn close(&self, fds: Held) {
+        if !fds.is_empty() {
+            let user = fds.user().clone();
+            self.hand_in(&user, Job::Close(fds));
+        }
+    }
+
+    /// Has somebody else do this.
+    pub(crate) fn hand_in(&self, user: &Arc<User>, job: Job) {
+        if user.hand_in(job) == HandedIn::WorkIt {
+            self.no_thread_for(user);
+            self.ring();
         }
     }
 
@@ -149,15 +159,7 @@ impl Closing {
             }
             return;
         }
-        if user.hand_in(Job::HangUp { fd, is_counted }) == HandedIn::WorkIt {
-            self.put_off(user);
-        }
-    }
-
-    /// Somebody else is to work for this user.
-    fn put_off(&self, user: &Arc<User>) {
-        self.no_thread_for(user);
-        self.ring();
+        self.hand_in(user, Job::HangUp { fd, is_counted });
     }
 
     /// Somebody is to work for this user, when there is a thread again.

@@ -19,7 +19,7 @@ use crate::metrics::add;
 use crate::namespaces::Namespace;
 use crate::server::Server;
 use crate::threads::lock;
-use crate::users::User;
+use crate::users::{Job, User};
 
 /// The switch is off again after so long.
 const WINDOW: Duration = Duration::from_millis(1);
@@ -30,25 +30,56 @@ const GUARD: Duration = Duration::from_millis(30);
 const GUARD_AGAIN: Duration = Duration::from_millis(10);
 /// Who waits for the switch for longer gets told.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Another process has the lock: it is tried again after so long, then after twice as long.
 const TRY_AGAIN: Duration = Duration::from_micros(100);
+const TRY_AGAIN_MAX: Duration = Duration::from_millis(10);
+/// Whoever has it will not give it back, it seems: everybody is refused meanwhile.
+const TRY_SELDOM: Duration = Duration::from_millis(200);
+/// With fewer sockets for the lock than this, more are fetched.
+const SPARE_MIN: usize = 3;
 const QUEUE_MAX: usize = 1024;
 /// Of one user: as many threads may begin at once.
 const QUEUE_PER_USER: usize = 16;
 
-/// The switch of one namespace.
+/// The switch of one namespace. Who has it locked waits for nothing: what must be fetched is fetched by another thread.
 #[derive(Debug, Default)]
 pub(crate) struct Switch {
-    setting: Option<Setting>,
+    setting: Option<Arc<Setting>>,
     /// Sockets for the lock, not yet used.
     spare: Vec<UnixDatagram>,
+    is_fetching: bool,
     on: Option<On>,
     queue: VecDeque<Waiting>,
+    elsewhere: Option<Elsewhere>,
 }
 
 impl Switch {
     /// Off, and nobody waits for it.
     pub(crate) fn is_at_rest(&self) -> bool {
         self.on.is_none() && self.queue.is_empty()
+    }
+}
+
+/// Another process has the lock.
+#[derive(Debug)]
+struct Elsewhere {
+    since: Instant,
+    /// When it is tried again, and the time between.
+    again: Instant,
+    pause: Duration,
+    /// Once it was asked for.
+    holder: Option<Option<u32>>,
+}
+
+impl Elsewhere {
+    /// For longer than any switch is on.
+    fn is_squatted(&self) -> bool {
+        self.since.elapsed() > PATIENCE
+    }
+
+    fn text(&self) -> String {
+        let holder = self.holder.flatten().map_or_else(|| "somebody".into(), |uid| format!("user {uid}"));
+        format!("{holder} holds @mptcpapi/path_manager for too long: see `ss -xpa`")
     }
 }
 
@@ -73,7 +104,7 @@ struct Waiting {
 enum Begun {
     Switched,
     /// There was nothing to switch.
-    Free,
+    Free(Arc<Setting>),
     /// Another process holds the lock.
     Held,
 }
@@ -81,8 +112,7 @@ enum Begun {
 /// Answers with GO, sooner or later.
 pub(crate) fn begin(server: &Server, connection: &Arc<Connection>, sequence: u32, namespace: &Arc<Namespace>) {
     let mut switch = lock(&namespace.switch);
-    let uid = connection.user.uid;
-    let of_user = switch.queue.iter().filter(|waiting| waiting.connection.user.uid == uid).count();
+    let of_user = switch.queue.iter().filter(|waiting| Arc::ptr_eq(&waiting.connection.user, &connection.user)).count();
     if switch.queue.len() >= QUEUE_MAX || of_user >= QUEUE_PER_USER {
         drop(switch);
         return refuse(server, connection, sequence, Errno::BUSY, "too many wait for the switch");
@@ -96,14 +126,18 @@ fn refuse(server: &Server, connection: &Arc<Connection>, sequence: u32, errno: E
     // Before the answer: with it, the next request can come.
     let handshake = lock(&connection.handshake).take();
     server.reply(connection, sequence, errno.raw_os_error(), text);
-    server.closing.close(&connection.user, handshake.map_or_else(Vec::new, |handshake| handshake.witness));
+    if let Some(handshake) = handshake {
+        server.closing.close(handshake.witness);
+    }
 }
 
 /// The switch is back, after a DONE: errno and words for it. None without a BEGIN before it.
 pub(crate) fn done(server: &Server, connection: &Arc<Connection>) -> Option<(i32, &'static str, Handshake)> {
     let handshake = lock(&connection.handshake).take()?;
-    if handshake.is_free {
-        return Some((0, "", handshake));
+    if let Some(setting) = &handshake.is_free {
+        // Who had switched it may have died meanwhile, and been put right.
+        let (errno, text) = if setting.is_userspace().unwrap_or(false) { (0, "") } else { late() };
+        return Some((errno, text, handshake));
     }
     // Its place was given to another one: long after the window.
     let Some(namespace) = &handshake.namespace.upgrade() else {
@@ -142,7 +176,7 @@ pub(crate) fn broke_off(server: &Server, connection: &Arc<Connection>) {
             serve_queue(server, &namespace, &mut switch);
         }
     }
-    server.closing.close(&connection.user, handshake.witness);
+    server.closing.close(handshake.witness);
 }
 
 /// Switches off what is on for too long, and goes on.
@@ -181,13 +215,13 @@ fn was_late(server: &Server, connection: &Arc<Connection>) {
     add(&server.metrics.late, 1);
     if let Some(time) = connection.user.was_late() {
         add(&server.metrics.strikes, 1);
-        log::user(connection.user.uid, &format!("late seconds={}", time.as_secs()));
+        log::user(&connection.user, &format!("late seconds={}", time.as_secs()));
     }
 }
 
 fn switch_off(server: &Server, namespace: &Namespace, switch: &mut Switch) {
     let Some(on) = switch.on.take() else { return };
-    match switch.setting.as_ref().map(Setting::write_kernel) {
+    match switch.setting.as_ref().map(|setting| setting.write_kernel()) {
         Some(Ok(())) => {
             let _ = server.record.clear(namespace.place);
         }
@@ -204,25 +238,31 @@ fn switch_off(server: &Server, namespace: &Namespace, switch: &mut Switch) {
 fn serve_queue(server: &Server, namespace: &Arc<Namespace>, switch: &mut Switch) {
     while switch.on.is_none() {
         let Some(first) = switch.queue.pop_front() else { return };
+        if let Some((errno, text)) = refusal(switch, &first) {
+            refuse(server, &first.connection, first.sequence, errno, &text);
+            continue;
+        }
+        let waits = match (&switch.setting, switch.spare.is_empty(), &switch.elsewhere) {
+            (None, _, _) | (_, true, _) => {
+                fetch(server, namespace, switch);
+                Some(PATIENCE)
+            }
+            (_, _, Some(elsewhere)) => elsewhere.again.checked_duration_since(Instant::now()),
+            _ => None,
+        };
+        if let Some(time) = waits.filter(|time| !time.is_zero()) {
+            switch.queue.push_front(first);
+            return server.switch_timer.within(time);
+        }
         let connection = first.connection.clone();
-        if first.since.elapsed() > PATIENCE {
-            let text = "somebody holds @mptcpapi/path_manager for too long: see `ss -xpa`";
-            refuse(server, &connection, first.sequence, Errno::BUSY, text);
-            continue;
-        }
-        // Others of the user's were late meanwhile.
-        if let Some(text) = connection.user.begin_refusal() {
-            refuse(server, &connection, first.sequence, Errno::BUSY, text);
-            continue;
-        }
         match switch_on(server, namespace, switch, &connection) {
             Ok(Begun::Held) => {
                 switch.queue.push_front(first);
-                return server.switch_timer.within(TRY_AGAIN);
+                held_elsewhere(server, namespace, switch);
             }
-            Ok(Begun::Free) => {
+            Ok(Begun::Free(setting)) => {
                 if let Some(handshake) = &mut *lock(&connection.handshake) {
-                    handshake.is_free = true;
+                    handshake.is_free = Some(setting);
                 }
                 server.reply(&connection, first.sequence, 0, "");
             }
@@ -232,13 +272,96 @@ fn serve_queue(server: &Server, namespace: &Arc<Namespace>, switch: &mut Switch)
                     was_late(server, &connection);
                 }
             }
-            Err(error) => {
-                let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-                let number = errno.raw_os_error();
-                log::change(connection.user.uid, connection.pid, "app_socket", namespace.cookie, number, "switch");
-                refuse(server, &connection, first.sequence, errno, "the agent could not switch");
+            Err(error) => failed(server, namespace, &first, &error),
+        }
+        if switch.spare.len() < SPARE_MIN {
+            fetch(server, namespace, switch);
+        }
+    }
+}
+
+/// Why somebody who waits has waited in vain.
+fn refusal(switch: &Switch, waiting: &Waiting) -> Option<(Errno, String)> {
+    // Others of the user's were late meanwhile.
+    if let Some(text) = waiting.connection.user.begin_refusal() {
+        return Some((Errno::BUSY, text.into()));
+    }
+    match &switch.elsewhere {
+        Some(elsewhere) if elsewhere.is_squatted() && elsewhere.again > Instant::now() => {
+            Some((Errno::BUSY, elsewhere.text()))
+        }
+        _ if waiting.since.elapsed() <= PATIENCE => None,
+        Some(elsewhere) => Some((Errno::BUSY, elsewhere.text())),
+        None => Some((Errno::BUSY, "busy: the switch was not to be had in time".into())),
+    }
+}
+
+fn failed(server: &Server, namespace: &Namespace, waiting: &Waiting, error: &io::Error) {
+    let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+    server.log_change(&waiting.connection, "app_socket", namespace.cookie, errno.raw_os_error(), "switch");
+    refuse(server, &waiting.connection, waiting.sequence, errno, "the agent could not switch");
+}
+
+/// Has somebody else fetch what is missing.
+fn fetch(server: &Server, namespace: &Arc<Namespace>, switch: &mut Switch) {
+    if !switch.is_fetching {
+        switch.is_fetching = true;
+        server.hand_in_own(Job::Fetch(namespace.clone()));
+    }
+}
+
+/// The same, by that thread: it waits for the opener.
+pub(crate) fn fetch_now(server: &Server, namespace: &Arc<Namespace>) {
+    let has_setting = lock(&namespace.switch).setting.is_some();
+    let fetched = || -> io::Result<_> {
+        let fd = namespace.fd.as_fd();
+        let setting = if has_setting { None } else { Some(server.line.setting(fd, namespace.cookie)?) };
+        Ok((setting, server.line.locks(fd, namespace.cookie)?))
+    };
+    let fetched = fetched();
+    let mut switch = lock(&namespace.switch);
+    switch.is_fetching = false;
+    match fetched {
+        Ok((setting, locks)) => {
+            switch.setting = setting.map(Arc::new).or(switch.setting.take());
+            switch.spare.extend(locks);
+        }
+        // With what is left, others are served.
+        Err(_) if switch.setting.is_some() && !switch.spare.is_empty() => {}
+        Err(error) => {
+            for waiting in std::mem::take(&mut switch.queue) {
+                failed(server, namespace, &waiting, &error);
             }
         }
+    }
+    serve_queue(server, namespace, &mut switch);
+}
+
+/// The lock was not to be had: when it is tried again.
+fn held_elsewhere(server: &Server, namespace: &Arc<Namespace>, switch: &mut Switch) {
+    let now = Instant::now();
+    // It was looked at a moment ago; else this is another time.
+    let before = switch.elsewhere.take().filter(|before| now.saturating_duration_since(before.again) < PATIENCE);
+    let is_new = before.is_none();
+    let first = || Elsewhere { since: now, again: now, pause: TRY_AGAIN / 2, holder: None };
+    let mut elsewhere = before.unwrap_or_else(first);
+    elsewhere.pause = if elsewhere.is_squatted() { TRY_SELDOM } else { (elsewhere.pause * 2).min(TRY_AGAIN_MAX) };
+    elsewhere.again = now + elsewhere.pause;
+    let is_asked = !is_new && elsewhere.holder.is_none() && elsewhere.since.elapsed() > PATIENCE / 2;
+    if is_asked {
+        elsewhere.holder = Some(None);
+        server.hand_in_own(Job::FindHolder(namespace.clone()));
+    }
+    switch.elsewhere = Some(elsewhere);
+}
+
+/// Who has the lock: it waits for the opener.
+pub(crate) fn find_holder(server: &Server, namespace: &Arc<Namespace>) {
+    let holder = server.line.holder(namespace.fd.as_fd(), namespace.cookie).ok().flatten();
+    if let Some(elsewhere) = &mut lock(&namespace.switch).elsewhere {
+        elsewhere.holder = Some(holder);
+        let uid = holder.map_or_else(|| "unknown".into(), |uid| uid.to_string());
+        log::agent(format_args!("switch=held_elsewhere netns={:x} holder_uid={uid}", namespace.cookie));
     }
 }
 
@@ -248,13 +371,7 @@ fn switch_on(
     switch: &mut Switch,
     connection: &Connection,
 ) -> io::Result<Begun> {
-    if switch.setting.is_none() {
-        switch.setting = Some(server.line.setting(namespace.fd.as_fd(), namespace.cookie)?);
-    }
-    if switch.spare.is_empty() {
-        switch.spare.extend(server.line.locks(namespace.fd.as_fd(), namespace.cookie)?);
-    }
-    let (Some(setting), Some(held)) = (&switch.setting, switch.spare.pop()) else {
+    let (Some(setting), Some(held)) = (switch.setting.clone(), switch.spare.pop()) else {
         return Err(io::ErrorKind::Other.into());
     };
     match SwitchLock::on(&held) {
@@ -264,9 +381,10 @@ fn switch_on(
         }
         taken => taken?,
     }
+    switch.elsewhere = None;
     // The lock is ours, so nobody has switched it on for a moment only: it is so for good, and stays so.
     if setting.is_userspace()? {
-        return Ok(Begun::Free);
+        return Ok(Begun::Free(setting));
     }
     server.guard(GUARD, GUARD_AGAIN);
     server.record.set(namespace.place, namespace.cookie, now())?;

@@ -6,9 +6,11 @@
 //! `net.mptcp.path_manager` back when the other one dies or sleeps. The *server* talks to clients; it has
 //! `CAP_NET_ADMIN` and nothing more. A descriptor of a client's is hostile: see `users`.
 
+mod child;
 mod connection;
 mod flips;
 mod handshake;
+mod kernel;
 mod log;
 mod metrics;
 mod namespaces;
@@ -17,7 +19,9 @@ mod operations;
 mod policy;
 mod privileges;
 mod repair;
+mod requests;
 mod server;
+mod shares;
 mod start;
 mod threads;
 mod users;

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
+use crate::users::User;
+
 /// Lines that wait at most.
 const WAITING_MAX: usize = 8192;
 
@@ -46,8 +48,12 @@ fn write(line: String) {
     }
 }
 
-/// A change that a client asked for, made or refused.
-pub(crate) fn change(uid: u32, pid: u32, operation: &str, namespace: u64, errno: i32, detail: &str) {
+/// A change that a client asked for, made or refused. Each user has its share of the lines: who asks for more is not to
+/// hide what others do.
+pub(crate) fn change((user, pid): (&User, u32), share: u32, operation: &str, namespace: u64, errno: i32, detail: &str) {
+    let Some(before) = user.may_log(share) else { return };
+    unwritten(user, before);
+    let uid = user.uid;
     let outcome = if errno == 0 { "done" } else { "refused" };
     let mut line = format!("{outcome} op={operation} uid={uid} pid={pid} netns={namespace:x} errno={errno}");
     if !detail.is_empty() {
@@ -57,9 +63,16 @@ pub(crate) fn change(uid: u32, pid: u32, operation: &str, namespace: u64, errno:
     write(line);
 }
 
+/// Lines about this user that were too many.
+pub(crate) fn unwritten(user: &User, lines: u64) {
+    if lines != 0 {
+        write(format!("more lines={lines} uid={}", user.uid));
+    }
+}
+
 /// Something about a user.
-pub(crate) fn user(uid: u32, what: &str) {
-    write(format!("{what} uid={uid}"));
+pub(crate) fn user(user: &User, what: &str) {
+    write(format!("{what} uid={}", user.uid));
 }
 
 /// Something about the agent.

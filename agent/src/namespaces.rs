@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mptcpapi::serving::{Commands, Resets, namespace_fd};
+use mptcpapi::serving::{Commands, FirstPort, Resets, namespace_fd};
 use rustix::io::Errno;
 
 use crate::flips::{PLACES, now};
@@ -33,6 +33,7 @@ pub(crate) struct Namespace {
     pub(crate) fd: OwnedFd,
     pub(crate) switch: Mutex<Switch>,
     sockets: Mutex<Vec<(Commands, Resets)>>,
+    first_port: Mutex<Option<Arc<FirstPort>>>,
     used: AtomicU64,
     /// Who brought it.
     uid: u32,
@@ -57,6 +58,18 @@ impl Namespace {
             sockets.push((commands, resets));
         }
         Ok(outcome)
+    }
+
+    /// The first local port that is not the administrator's.
+    pub(crate) fn first_port(&self, line: &Line) -> io::Result<u16> {
+        let kept = lock(&self.first_port).clone();
+        let file = match kept {
+            Some(kept) => kept,
+            None => Arc::new(line.first_port(self.fd.as_fd(), self.cookie)?),
+        };
+        let port = file.read()?;
+        *lock(&self.first_port) = Some(file);
+        Ok(port)
     }
 
     /// Nobody works with it. The list of them is locked, so nobody begins to.
@@ -97,6 +110,7 @@ impl Namespaces {
                 fd,
                 switch: Mutex::default(),
                 sockets: Mutex::default(),
+                first_port: Mutex::default(),
                 used: AtomicU64::new(0),
                 uid,
             })

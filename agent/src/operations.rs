@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use mptcpapi::serving::{Facts, Operation, give_events, token_of};
+use mptcpapi::serving::{Facts, Operation, connection_of, give_events};
 use rustix::io::Errno;
 use rustix::net::getsockname;
 use rustix::net::netdevice::index_to_name;
@@ -14,13 +14,12 @@ use rustix::net::netlink::SocketAddrNetlink;
 
 use crate::connection::Connection;
 use crate::namespaces::Namespace;
+use crate::policy::Policy;
 use crate::server::Server;
 
 /// `IPPROTO_MPTCP`.
 const MPTCP: i32 = 262;
 const SOCK_STREAM: i32 = 1;
-/// Below, ports are the administrator's.
-const PRIVILEGED_PORTS: u16 = 1024;
 
 /// An errno, 0 for done, and words.
 pub(crate) type Outcome = (i32, String);
@@ -34,7 +33,7 @@ pub(crate) fn failed(error: &io::Error) -> Outcome {
 }
 
 /// What can be told of a request without taking any lock: the cookie of its namespace, or why it is refused.
-pub(crate) fn look(operation: &Operation, uid: u32, fds: &[OwnedFd]) -> Result<u64, Outcome> {
+pub(crate) fn look(operation: &Operation, fds: &[OwnedFd]) -> Result<u64, Outcome> {
     let facts = fds.iter().map(|fd| Facts::of(fd.as_fd())).collect::<io::Result<Vec<_>>>();
     let facts = facts.map_err(|error| failed(&error))?;
     let Some(first) = facts.first() else { return Ok(0) };
@@ -47,10 +46,6 @@ pub(crate) fn look(operation: &Operation, uid: u32, fds: &[OwnedFd]) -> Result<u
     }
     if (first.protocol, first.kind) != (MPTCP, SOCK_STREAM) {
         return Err(refused(Errno::OPNOTSUPP, "not an MPTCP socket"));
-    }
-    let port = operation.local().map_or(0, |local| local.port());
-    if uid != 0 && (1..PRIVILEGED_PORTS).contains(&port) {
-        return Err(refused(Errno::PERM, "local ports under 1024 are root's"));
     }
     Ok(first.namespace)
 }
@@ -68,17 +63,23 @@ pub(crate) fn carry_out(
         let namespace = server.namespaces.of(connection.as_fd(), cookie, client.user.uid, &server.line)?;
         server.sweep_timer.within(crate::namespaces::IDLE);
         // Now, and not one that was known before: a socket can be connected anew.
-        let token = token_of(connection.as_fd())?;
+        let (token, subflows) = connection_of(connection.as_fd())?;
         if token == 0 {
             return Ok(refused(Errno::NOTCONN, "not connected, or no MPTCP connection"));
         }
-        client.user.in_kernel();
         match (operation, fds) {
             (Operation::Command(command), _) => {
-                if let Some(refusal) = check_interface(server, &namespace, operation)? {
+                let policy = server.policy();
+                let refusal = check_port(server, client, &namespace, operation)?
+                    .or(check_interface(server, &policy, &namespace, operation)?)
+                    .or(check_subflows(&policy, operation, subflows));
+                if let Some(refusal) = refusal {
                     return Ok(refusal);
                 }
-                namespace.with_sockets(&server.line, |commands, _| commands.carry_out(token, command))
+                namespace.with_sockets(&server.line, |commands, _| {
+                    client.user.in_kernel();
+                    server.path_manager.with(&client.user, || commands.carry_out(token, command))
+                })
             }
             (Operation::Reset { .. }, _) => {
                 namespace.with_sockets(&server.line, |_, resets| resets.reset(token, operation))
@@ -90,9 +91,38 @@ pub(crate) fn carry_out(
     done().unwrap_or_else(|error| failed(&error))
 }
 
-fn check_interface(server: &Server, namespace: &Namespace, operation: &Operation) -> io::Result<Option<Outcome>> {
-    // Only an open has an address of this host and one of the peer's: what else there is makes no subflow here.
-    if !server.policy.restricts_interfaces() || operation.name() != "open" {
+fn check_port(
+    server: &Server,
+    client: &Connection,
+    namespace: &Namespace,
+    operation: &Operation,
+) -> io::Result<Option<Outcome>> {
+    let port = operation.local().map_or(0, |local| local.port());
+    if port == 0 || client.user.uid == 0 {
+        return Ok(None);
+    }
+    let first = namespace.first_port(&server.line)?;
+    let text = || format!("local ports under {first} are root's here");
+    Ok((port < first).then(|| refused(Errno::PERM, &text())))
+}
+
+fn check_subflows(policy: &Policy, operation: &Operation, subflows: u8) -> Option<Outcome> {
+    let is_too_many = is_open(operation) && subflows >= policy.subflows;
+    is_too_many.then(|| refused(Errno::DQUOT, "by the agent's policy, this connection has enough subflows"))
+}
+
+/// Only an open has an address of this host and one of the peer's: what else there is makes no subflow here.
+fn is_open(operation: &Operation) -> bool {
+    operation.name() == "open"
+}
+
+fn check_interface(
+    server: &Server,
+    policy: &Policy,
+    namespace: &Namespace,
+    operation: &Operation,
+) -> io::Result<Option<Outcome>> {
+    if !policy.restricts_interfaces() || !is_open(operation) {
         return Ok(None);
     }
     let index = operation.interface();
@@ -100,7 +130,7 @@ fn check_interface(server: &Server, namespace: &Namespace, operation: &Operation
         return Ok(Some(refused(Errno::PERM, "by the agent's policy, name the interface to open a subflow on")));
     }
     let name = namespace.with_sockets(&server.line, |commands, _| Ok(index_to_name(commands.as_fd(), index)?))?;
-    let allowed = server.policy.allows_interface(&name);
+    let allowed = policy.allows_interface(&name);
     Ok((!allowed).then(|| refused(Errno::PERM, "the agent's policy does not allow this interface")))
 }
 
@@ -125,9 +155,10 @@ fn watch(
     let number = rustix::fs::fstat(events)?.st_ino;
     let live = || server.line.listeners(namespace.fd.as_fd(), namespace.cookie).ok().map(HashSet::from_iter);
     let is_known = |cookie| server.namespaces.knows(cookie);
-    if !client.user.watches(namespace.cookie, number, server.policy.watched, live, is_known) {
+    if !client.user.watches(namespace.cookie, number, server.policy().watched, live, is_known) {
         return Ok(refused(Errno::DQUOT, "this user watches too many connections"));
     }
-    give_events(events, token, group)?;
+    client.user.in_kernel();
+    server.path_manager.with(&client.user, || give_events(events, token, group))?;
     Ok((0, String::new()))
 }

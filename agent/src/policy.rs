@@ -11,6 +11,8 @@ use serde::Deserialize;
 use crate::Error;
 
 const DEFAULT: &str = "/etc/mptcpapi/agent.toml";
+/// Those that always wait, and one that is stuck.
+const THREADS_MIN: usize = 4;
 
 /// The file. What it does not say is as here.
 #[derive(Debug, Deserialize)]
@@ -23,6 +25,9 @@ struct File {
     connections_per_user: usize,
     requests_per_second: u32,
     watched_per_user: usize,
+    subflows_per_connection: u8,
+    log_lines_per_second: u32,
+    threads: usize,
 }
 
 impl Default for File {
@@ -35,6 +40,9 @@ impl Default for File {
             connections_per_user: 1024,
             requests_per_second: 20_000,
             watched_per_user: 1024,
+            subflows_per_connection: 64,
+            log_lines_per_second: 100,
+            threads: 512,
         }
     }
 }
@@ -60,6 +68,12 @@ pub(crate) struct Policy {
     pub(crate) requests: u32,
     /// Connections whose events a user receives at one time.
     pub(crate) watched: usize,
+    /// Subflows of a connection, the initial one not among them, beyond which none is opened.
+    pub(crate) subflows: u8,
+    /// Lines of the log about one user in a second; ten times as many at once.
+    pub(crate) lines: u32,
+    /// Threads, beyond which requests that may take a lock are refused.
+    pub(crate) threads: usize,
 }
 
 #[derive(Debug, Default)]
@@ -95,13 +109,17 @@ impl Policy {
             connections: file.connections_per_user,
             requests: file.requests_per_second,
             watched: file.watched_per_user,
+            subflows: file.subflows_per_connection,
+            lines: file.log_lines_per_second,
+            threads: file.threads.max(THREADS_MIN),
         })
     }
 
-    /// Whether this user, in these groups, may ask at all. Root always may: it could do without.
-    pub(crate) fn admits(&self, uid: u32, groups: impl FnOnce() -> Vec<u32>) -> bool {
+    /// Whether this user, in these groups, may ask at all. Root of the agent's network namespace always may: it could do
+    /// without. A container's root could not, and is a user like others.
+    pub(crate) fn admits(&self, uid: u32, is_own_root: bool, groups: impl FnOnce() -> Vec<u32>) -> bool {
         let Some(allowed) = &self.allowed else { return true };
-        uid == 0 || allowed.users.contains(&uid) || groups().iter().any(|group| allowed.groups.contains(group))
+        is_own_root || allowed.users.contains(&uid) || groups().iter().any(|group| allowed.groups.contains(group))
     }
 
     /// Whether new subflows are asked for their device at all.
@@ -144,7 +162,7 @@ mod tests {
     #[test]
     fn without_a_word_everybody_may() {
         let policy = Policy::parse("").unwrap();
-        assert!(policy.admits(1000, || panic!("groups are not needed")));
+        assert!(policy.admits(1000, false, || panic!("groups are not needed")));
         assert!(!policy.restricts_interfaces() && policy.allows_interface("eth0"));
         assert_eq!((policy.connections, policy.watched), (1024, 1024));
     }
@@ -152,10 +170,11 @@ mod tests {
     #[test]
     fn users_and_groups() {
         let policy = Policy::parse("users = [1000, \"root\"]\ngroups = [44]").unwrap();
-        assert!(policy.admits(1000, Vec::new) && policy.admits(0, Vec::new) && policy.admits(7, || vec![43, 44]));
-        assert!(!policy.admits(7, || vec![43]));
+        let admits = |uid, groups: &[u32]| policy.admits(uid, false, || groups.to_vec());
+        assert!(admits(1000, &[]) && admits(0, &[]) && admits(7, &[43, 44]) && !admits(7, &[43]));
         let nobody = Policy::parse("users = []").unwrap();
-        assert!(!nobody.admits(1000, Vec::new) && nobody.admits(0, Vec::new));
+        let admits = |uid, is_own_root| nobody.admits(uid, is_own_root, Vec::new);
+        assert!(!admits(1000, false) && !admits(0, false) && admits(0, true));
     }
 
     #[test]

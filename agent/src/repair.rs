@@ -26,6 +26,7 @@ pub fn repair(options: &Options) -> Result<(usize, usize), Error> {
     if !places.record.exists() {
         return Ok((0, 0));
     }
+    // Nobody else repairs, or serves.
     let _lock = take_lock(&places)?;
     repair_record(&places.record)
 }
@@ -33,7 +34,8 @@ pub fn repair(options: &Options) -> Result<(usize, usize), Error> {
 /// The same for who holds the lock.
 pub(crate) fn repair_record(path: &Path) -> Result<(usize, usize), Error> {
     let doing = || Error::io(path.display().to_string());
-    let record = Record::open(path, false).map_err(doing())?;
+    let Some(record) = Record::left(path).map_err(doing())? else { return Ok((0, 0)) };
+    record.wait_for_server();
     let left = record.on().map_err(doing())?;
     let mut wanted: HashSet<u64> = left.iter().map(|flip| flip.cookie).collect();
     let all = wanted.len();

@@ -1,41 +1,41 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The process that talks to clients. All its threads wait for the same things, and each does one to its end. There is
-//! always one that waits: who goes into something that may take long sees to that first.
+//! The process that talks to clients. Its threads wait for the same things, and each does one to its end. There is
+//! always one that waits: who goes into something that may take long sees to that first. The first thread of the process
+//! only waits, so that it can always die: by that the opener notices the end.
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mptcpapi::serving::{Operation, REQUEST_SIZE, Request, peer, peer_groups, receive};
+use mptcpapi::serving::{cookie_of, peer, peer_groups};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
+use rustix::process::{Resource, getrlimit};
 
-use crate::connection::{Closing, Connection, Handshake};
+use crate::connection::{Closing, Connection};
 use crate::flips::Record;
 use crate::handshake;
+use crate::kernel::PathManager;
 use crate::metrics::{Metrics, Now, add};
 use crate::namespaces::{IDLE, Namespaces};
 use crate::opener::{line::Line, wake_in};
-use crate::operations::{Outcome, carry_out, failed, look, refused};
 use crate::policy::Policy;
 use crate::threads::{Timer, lock};
-use crate::users::{DEADLINE, HandedIn, Job, ReplyTo, User, Users};
+use crate::users::{DEADLINE, Job, User, Users};
 use crate::{Error, log, start};
 
-/// Where `mptcpapi load-bpf` pins the program.
-const PIN: &str = "/sys/fs/bpf/mptcpapi/subflow_option_v1";
 /// Threads that wait for work, where it is quiet.
 const IDLE_THREADS: usize = 3;
-/// Beyond them, requests that may wait for a lock are not taken any more.
-const THREADS_MAX: usize = 512;
+/// One part of so many of the descriptors that this process may have is for what clients send, not for their connections.
+const DESCRIPTORS_KEPT: u32 = 4;
 const ACCEPT_AT_ONCE: usize = 64;
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -46,6 +46,7 @@ const SWEEP: u64 = 3;
 const BELL: u64 = 4;
 const SIGNALS: u64 = 5;
 const OPENER: u64 = 6;
+const RELOAD: u64 = 7;
 const FIRST_CONNECTION: u64 = 16;
 
 /// What the threads share.
@@ -53,51 +54,77 @@ const FIRST_CONNECTION: u64 = 16;
 pub(crate) struct Server {
     epoll: OwnedFd,
     listener: OwnedFd,
-    signals: UnixStream,
+    end: UnixStream,
+    reload: UnixStream,
     /// The opener's timer, and when it was last set.
     guard: (OwnedFd, Mutex<Option<Instant>>),
     pub(crate) record: Record,
     pub(crate) line: Line,
-    pub(crate) policy: Policy,
+    policy: RwLock<Arc<Policy>>,
+    policy_path: Option<PathBuf>,
     pub(crate) metrics: Metrics,
     pub(crate) namespaces: Namespaces,
-    users: Users,
+    pub(crate) path_manager: PathManager,
+    pub(crate) users: Users,
+    /// Whose jobs are the agent's own.
+    own: Arc<User>,
+    /// The cookie of the agent's network namespace.
+    home: u64,
+    /// No connection has a descriptor beyond this one.
+    descriptors: u32,
+    /// Another thread could not be made, or another connection not be taken.
+    pub(crate) is_full: AtomicBool,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     next: AtomicU64,
     pub(crate) closing: Arc<Closing>,
     pub(crate) switch_timer: Timer,
-    deadline_timer: Timer,
+    pub(crate) deadline_timer: Timer,
     pub(crate) sweep_timer: Timer,
     waiting: AtomicUsize,
     threads: AtomicUsize,
+    /// Locked for as long as this process lives.
+    _serving: File,
 }
 
 /// What the server is made from.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) listener: OwnedFd,
-    pub(crate) signals: UnixStream,
+    pub(crate) end: UnixStream,
+    pub(crate) reload: UnixStream,
     pub(crate) guard: OwnedFd,
     pub(crate) record: Record,
+    /// The record, locked.
+    pub(crate) serving: File,
     pub(crate) line: Line,
     /// The same line, to notice its end.
     pub(crate) lifeline: OwnedFd,
-    pub(crate) policy: Policy,
+    /// And where it is from.
+    pub(crate) policy: (Option<PathBuf>, Policy),
 }
 
 impl Server {
     pub(crate) fn new(parts: Parts) -> io::Result<Arc<Server>> {
+        let (policy_path, policy) = parts.policy;
+        let limit = getrlimit(Resource::Nofile).current.and_then(|limit| u32::try_from(limit).ok());
         let server = Server {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            home: cookie_of(parts.listener.as_fd()),
             listener: parts.listener,
-            signals: parts.signals,
+            end: parts.end,
+            reload: parts.reload,
             guard: (parts.guard, Mutex::default()),
             record: parts.record,
             line: parts.line,
-            policy: parts.policy,
+            policy: RwLock::new(Arc::new(policy)),
+            policy_path,
             metrics: Metrics::default(),
             namespaces: Namespaces::default(),
+            path_manager: PathManager::default(),
             users: Users::default(),
+            own: User::new(u32::MAX, u64::MAX),
+            descriptors: limit.map_or(u32::MAX, |limit| limit - limit / DESCRIPTORS_KEPT),
+            is_full: AtomicBool::new(false),
             connections: Mutex::default(),
             next: AtomicU64::new(FIRST_CONNECTION),
             closing: Arc::new(Closing::new()?),
@@ -106,13 +133,15 @@ impl Server {
             sweep_timer: Timer::new()?,
             waiting: AtomicUsize::new(0),
             threads: AtomicUsize::new(0),
+            _serving: parts.serving,
         };
         let sources = [
             (server.switch_timer.as_fd(), SWITCH),
             (server.deadline_timer.as_fd(), DEADLINES),
             (server.sweep_timer.as_fd(), SWEEP),
             (server.closing.as_fd(), BELL),
-            (server.signals.as_fd(), SIGNALS),
+            (server.end.as_fd(), SIGNALS),
+            (server.reload.as_fd(), RELOAD),
             (server.listener.as_fd(), LISTENER),
         ];
         for (fd, number) in sources {
@@ -127,13 +156,18 @@ impl Server {
 
     /// Serves, until the process is told to end.
     pub(crate) fn run(self: &Arc<Self>) -> ! {
-        for _ in 1..IDLE_THREADS {
-            self.add_thread();
+        for _ in 0..IDLE_THREADS {
+            if !self.add_thread() {
+                self.finish("ends=\"no threads\"", 1);
+            }
         }
-        self.threads.fetch_add(1, Ordering::Relaxed);
         loop {
-            self.work(usize::MAX);
+            thread::park();
         }
+    }
+
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -148,7 +182,7 @@ impl Server {
         self.threads.fetch_add(1, Ordering::Relaxed);
         let server = self.clone();
         let made = thread::Builder::new().name("serve".into()).stack_size(256 * 1024).spawn(move || {
-            server.work(IDLE_THREADS);
+            server.work();
             server.threads.fetch_sub(1, Ordering::Relaxed);
         });
         if made.is_err() {
@@ -157,11 +191,11 @@ impl Server {
         made.is_ok()
     }
 
-    /// One thread, until more than `most` others wait.
-    fn work(self: &Arc<Self>, most: usize) {
+    /// One thread, until enough others wait.
+    fn work(self: &Arc<Self>) {
         loop {
             let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }];
-            if self.waiting.fetch_add(1, Ordering::AcqRel) >= most {
+            if self.waiting.fetch_add(1, Ordering::AcqRel) >= IDLE_THREADS {
                 self.waiting.fetch_sub(1, Ordering::AcqRel);
                 return;
             }
@@ -170,17 +204,22 @@ impl Server {
             match ready {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => self.handle(events[0].data.u64()),
-                Err(error) => self.end(&format!("epoll: {error}"), 1),
+                Err(error) => self.finish(&format!("ends=\"epoll: {error}\""), 1),
             }
         }
     }
 
     /// Another thread is to wait while this one does what may take long; false where there is none.
-    fn leave(self: &Arc<Self>) -> bool {
+    pub(crate) fn leave(self: &Arc<Self>) -> bool {
         if self.waiting.load(Ordering::Acquire) != 0 {
             return true;
         }
-        self.threads.load(Ordering::Relaxed) < THREADS_MAX && self.add_thread()
+        self.has_threads() && self.add_thread()
+    }
+
+    /// Not all threads that there may be are stuck.
+    pub(crate) fn has_threads(&self) -> bool {
+        self.threads.load(Ordering::Relaxed) < self.policy().threads || self.waiting.load(Ordering::Acquire) > 1
     }
 
     fn handle(self: &Arc<Self>, number: u64) {
@@ -201,8 +240,9 @@ impl Server {
                 self.arm(self.sweep_timer.as_fd(), SWEEP);
                 self.arm(self.listener.as_fd(), LISTENER);
                 self.closing.ring();
+                let is_told = self.tell_unwritten();
                 self.users.sweep();
-                if self.namespaces.sweep(&self.line) {
+                if self.namespaces.sweep(&self.line) || !is_told {
                     self.sweep_timer.within(IDLE);
                 }
             }
@@ -221,10 +261,15 @@ impl Server {
                 }
             }
             SIGNALS => {
-                let _ = (&self.signals).read(&mut [0; 64]);
-                self.end("ends=asked", 0);
+                let _ = (&self.end).read(&mut [0; 64]);
+                self.finish("ends=asked", 0);
             }
-            OPENER => self.end("ends=\"the opener is gone\"", 1),
+            RELOAD => {
+                let _ = (&self.reload).read(&mut [0; 64]);
+                self.arm(self.reload.as_fd(), RELOAD);
+                self.reload_policy();
+            }
+            OPENER => self.finish("ends=\"the opener is gone\"", 1),
             number => {
                 if let Some(connection) = self.connection(number) {
                     self.message(&connection);
@@ -233,15 +278,65 @@ impl Server {
         }
     }
 
-    fn end(&self, why: &str, status: i32) -> ! {
+    fn finish(&self, why: &str, status: i32) -> ! {
         handshake::end(self);
         start::notify("STOPPING=1");
         // By itself, since the log's thread does not outlive the process.
         eprintln!("agent {why}");
+        // A thread that is stuck in the kernel keeps all of this open.
+        for connection in lock(&self.connections).values() {
+            let _ = shutdown(connection.as_fd(), Shutdown::Both);
+        }
+        self.line.end();
         std::process::exit(status)
     }
 
-    fn arm(&self, fd: BorrowedFd<'_>, number: u64) {
+    /// Reads the policy again; one that is none changes nothing. Who is connected is admitted anew, or not any more.
+    fn reload_policy(&self) {
+        let policy = match Policy::read(self.policy_path.as_deref()) {
+            Ok(policy) => policy,
+            Err(error) => return log::agent(format_args!("policy=kept error=\"{error}\"")),
+        };
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        let all: Vec<Arc<Connection>> = lock(&self.connections).values().cloned().collect();
+        for connection in all {
+            let is_refused = !self.admits(connection.as_fd(), &connection.user);
+            connection.is_refused.store(is_refused, Ordering::Relaxed);
+        }
+        log::agent("policy=read");
+    }
+
+    fn admits(&self, connection: BorrowedFd<'_>, user: &User) -> bool {
+        let Ok((uid, gid, _)) = peer(connection) else { return false };
+        let groups = || peer_groups(connection).unwrap_or_default().into_iter().chain([gid]).collect();
+        self.policy().admits(uid, (user.uid, user.place) == (0, 0), groups)
+    }
+
+    /// One line for each user who has had too many; false where there is no room for it yet.
+    fn tell_unwritten(&self) -> bool {
+        let share = self.policy().lines;
+        let mut is_told = true;
+        for user in self.users.all() {
+            match user.unwritten(share) {
+                Some(lines) => log::unwritten(&user, lines),
+                None => is_told = false,
+            }
+        }
+        is_told
+    }
+
+    pub(crate) fn log_change(&self, client: &Connection, operation: &str, namespace: u64, errno: i32, text: &str) {
+        let share = self.policy().lines;
+        log::change((&client.user, client.pid), share, operation, namespace, errno, text);
+        self.sweep_timer.within(IDLE);
+    }
+
+    /// Has another thread do what the agent wants for itself.
+    pub(crate) fn hand_in_own(&self, job: Job) {
+        self.closing.hand_in(&self.own, job);
+    }
+
+    pub(crate) fn arm(&self, fd: BorrowedFd<'_>, number: u64) {
         let flags = EventFlags::IN | EventFlags::ONESHOT;
         // It fails only where the descriptor is gone from there, and then nothing is waited for.
         let _ = epoll::modify(&self.epoll, fd, EventData::new_u64(number), flags);
@@ -263,10 +358,15 @@ impl Server {
         for _ in 0..ACCEPT_AT_ONCE {
             match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(fd) => self.accepted(fd),
-                Err(Errno::AGAIN) => return self.arm(self.listener.as_fd(), LISTENER),
+                Err(Errno::AGAIN) => {
+                    self.is_full.store(false, Ordering::Relaxed);
+                    return self.arm(self.listener.as_fd(), LISTENER);
+                }
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(error) => {
-                    log::agent(format_args!("accept error=\"{error}\""));
+                    if !self.is_full.swap(true, Ordering::Relaxed) {
+                        log::agent(format_args!("accept error=\"{error}\""));
+                    }
                     return self.sweep_timer.within(ACCEPT_AGAIN);
                 }
             }
@@ -275,13 +375,14 @@ impl Server {
     }
 
     fn accepted(&self, fd: OwnedFd) {
+        let policy = self.policy();
         // Without credentials, it is nobody, and refused.
-        let credentials = peer(fd.as_fd());
-        let (uid, gid, pid) = *credentials.as_ref().unwrap_or(&(u32::MAX, u32::MAX, 0));
-        let user = self.users.of(uid);
-        let groups = || peer_groups(fd.as_fd()).unwrap_or_default().into_iter().chain([gid]).collect();
-        let is_refused = credentials.is_err() || !self.policy.admits(uid, groups);
-        if user.is_overloaded() || !user.connected(self.policy.connections) {
+        let (uid, _, pid) = peer(fd.as_fd()).unwrap_or((u32::MAX, u32::MAX, 0));
+        let user = self.users.of(uid, cookie_of(fd.as_fd()), self.home);
+        let is_refused = !self.admits(fd.as_fd(), &user);
+        let has_room = u32::try_from(fd.as_raw_fd()).is_ok_and(|number| number < self.descriptors);
+        self.is_full.store(!has_room, Ordering::Relaxed);
+        if !has_room || user.is_overloaded() || !user.connected(policy.connections) {
             return self.closing.hang_up(&user, fd, false);
         }
         self.sweep_timer.within(IDLE);
@@ -295,7 +396,7 @@ impl Server {
     }
 
     /// Nothing more is done for this connection. What it has is closed when nobody uses it any more.
-    fn over(&self, connection: &Arc<Connection>) {
+    pub(crate) fn over(&self, connection: &Arc<Connection>) {
         if lock(&self.connections).remove(&connection.id).is_some() {
             let _ = epoll::delete(&self.epoll, connection.as_fd());
             // Closing it may have to wait; the client does not.
@@ -309,7 +410,7 @@ impl Server {
         self.reply_with(connection, sequence, errno, text, &[])
     }
 
-    fn reply_with(
+    pub(crate) fn reply_with(
         &self,
         connection: &Arc<Connection>,
         sequence: u32,
@@ -326,196 +427,6 @@ impl Server {
         }
         self.arm(connection.as_fd(), connection.id);
         sent
-    }
-
-    /// One request, or the end.
-    fn message(self: &Arc<Self>, connection: &Arc<Connection>) {
-        let user = &connection.user;
-        if connection.is_over.load(Ordering::Acquire) || user.is_overloaded() {
-            return self.over(connection);
-        }
-        let mut bytes = [0; REQUEST_SIZE + 1];
-        let received = match receive(connection.as_fd(), &mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return self.arm(connection.as_fd(), connection.id);
-            }
-            Err(_) => return self.over(connection),
-            Ok(received) => received,
-        };
-        let fds = received.fds;
-        let request = Request::decode(&bytes[..received.length]);
-        let Some(request) = request.filter(|request| !received.cut || fds.len() < request.operation.descriptors())
-        else {
-            add(&self.metrics.nonsense, u64::from(received.length != 0));
-            self.closing.close(user, fds);
-            return self.over(connection);
-        };
-        add(&self.metrics.requests, 1);
-        let sequence = request.sequence;
-        let refusal = if connection.is_refused {
-            Some(refused(Errno::PERM, "the agent's policy does not admit this user"))
-        } else if !user.may_ask(self.policy.requests) {
-            Some(refused(Errno::BUSY, "this user asks too much"))
-        } else if received.cut {
-            // Descriptors did not fit into this process: its fault, not the client's.
-            Some(refused(Errno::BUSY, "the agent has too many descriptors"))
-        } else {
-            None
-        };
-        if let Some((errno, text)) = refusal {
-            self.reply(connection, sequence, errno, &text);
-            return self.closing.close(user, fds);
-        }
-        if fds.len() != request.operation.descriptors() {
-            add(&self.metrics.nonsense, 1);
-            self.closing.close(user, fds);
-            return self.over(connection);
-        }
-        match request.operation {
-            Operation::Hello => drop(self.reply(connection, sequence, 0, "")),
-            Operation::OptionLink => self.option_pin(connection, sequence),
-            Operation::Done => self.done(connection, sequence),
-            Operation::Begin => self.begin(connection, sequence, fds),
-            _ => self.submit(connection, request, fds),
-        }
-    }
-
-    fn option_pin(&self, connection: &Arc<Connection>, sequence: u32) {
-        let flags = (rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW).bits() as i32;
-        // Only the place of it: to open it is the client's own right, and only to read.
-        match OpenOptions::new().read(true).custom_flags(flags).open(PIN) {
-            Ok(pin) => self.reply_with(connection, sequence, 0, "", &[pin.as_fd()]),
-            Err(error) => self.reply(connection, sequence, failed(&error).0, "not loaded: mptcpapi load-bpf"),
-        };
-    }
-
-    fn begin(&self, connection: &Arc<Connection>, sequence: u32, fds: Vec<OwnedFd>) {
-        let refuse = |(errno, text): Outcome, fds| {
-            self.reply(connection, sequence, errno, &text);
-            self.closing.close(&connection.user, fds);
-        };
-        if let Some(text) = connection.user.begin_refusal() {
-            return refuse(refused(Errno::BUSY, text), fds);
-        }
-        if lock(&connection.handshake).is_some() {
-            self.closing.close(&connection.user, fds);
-            return self.over(connection);
-        }
-        let namespace = look(&Operation::Begin, connection.user.uid, &fds).and_then(|cookie| {
-            let witness = fds.first().ok_or_else(|| refused(Errno::BADF, ""))?;
-            let uid = connection.user.uid;
-            self.namespaces.of(witness.as_fd(), cookie, uid, &self.line).map_err(|error| failed(&error))
-        });
-        self.sweep_timer.within(IDLE);
-        match namespace {
-            Ok(namespace) => {
-                let (cookie, weak) = (namespace.cookie, Arc::downgrade(&namespace));
-                *lock(&connection.handshake) =
-                    Some(Handshake { cookie, namespace: weak, is_free: false, witness: fds });
-                handshake::begin(self, connection, sequence, &namespace);
-            }
-            Err(refusal) => refuse(refusal, fds),
-        }
-    }
-
-    fn done(self: &Arc<Self>, connection: &Arc<Connection>, sequence: u32) {
-        let Some((errno, text, handshake)) = handshake::done(self, connection) else {
-            add(&self.metrics.nonsense, 1);
-            return self.over(connection);
-        };
-        self.reply(connection, sequence, errno, text);
-        log::change(connection.user.uid, connection.pid, "app_socket", handshake.cookie, errno, text);
-        self.close_here(&connection.user, handshake.witness);
-    }
-
-    /// Without waking anybody for it.
-    fn close_here(self: &Arc<Self>, user: &Arc<User>, fds: Vec<OwnedFd>) {
-        if user.hand_in(Job::Close(fds)) == HandedIn::WorkIt {
-            self.work_for(user);
-        }
-    }
-
-    fn submit(self: &Arc<Self>, connection: &Arc<Connection>, request: Request, fds: Vec<OwnedFd>) {
-        let user = &connection.user;
-        let sequence = request.sequence;
-        let looked = match user.refusal() {
-            Some(text) => Err(refused(Errno::BUSY, text)),
-            None if self.threads.load(Ordering::Relaxed) >= THREADS_MAX => {
-                Err(refused(Errno::BUSY, "too much is stuck"))
-            }
-            None => look(&request.operation, user.uid, &fds),
-        };
-        let namespace = match looked {
-            Ok(namespace) => namespace,
-            Err((errno, text)) => {
-                self.reply(connection, sequence, errno, &text);
-                log::change(user.uid, connection.pid, request.operation.name(), 0, errno, &text);
-                return self.closing.close(user, fds);
-            }
-        };
-        let reply = ReplyTo { connection: connection.clone(), sequence, since: Instant::now() };
-        self.deadline_timer.within(DEADLINE);
-        if user.hand_in(Job::Request { request, fds, namespace, reply }) == HandedIn::WorkIt {
-            self.work_for(user);
-        }
-    }
-
-    /// Works off a user's queue: here, everything may take for ever.
-    fn work_for(self: &Arc<Self>, user: &Arc<User>) {
-        self.deadline_timer.within(DEADLINE);
-        if !self.leave() {
-            // The last thread waits, for all users.
-            self.closing.no_thread_for(user);
-            return self.sweep_timer.within(DEADLINE);
-        }
-        while let Some(job) = user.next() {
-            match job {
-                Job::Close(fds) => drop(fds),
-                Job::HangUp { fd, is_counted } => {
-                    drop(fd);
-                    if is_counted {
-                        user.disconnected();
-                    }
-                }
-                Job::Request { request, fds, namespace, reply } => {
-                    let connection = reply.connection;
-                    let operation = &request.operation;
-                    let (errno, text) = carry_out(self, &connection, operation, &fds, namespace);
-                    if let Some(reply) = user.done() {
-                        self.reply(&reply.connection, reply.sequence, errno, &text);
-                    }
-                    log::change(user.uid, connection.pid, operation.name(), namespace, errno, &text);
-                    drop(connection);
-                    drop(fds);
-                }
-            }
-        }
-    }
-
-    /// Answers what the kernel did not, in time.
-    fn deadlines(&self) {
-        let users = self.users.all();
-        // Who has waited for the path manager for longest is who holds up the others.
-        let culprit = users.iter().filter_map(|user| Some((user.in_kernel_since()?, user.uid))).min();
-        let mut is_busy = false;
-        for user in &users {
-            let in_kernel = user.in_kernel_since().is_some();
-            let overdue = user.overdue();
-            is_busy |= overdue.is_busy;
-            if overdue.is_stuck {
-                add(&self.metrics.stuck, 1);
-                if !in_kernel || culprit.is_some_and(|(_, uid)| uid == user.uid) {
-                    add(&self.metrics.strikes, 1);
-                    log::user(user.uid, &format!("stuck seconds={}", user.strike().as_secs()));
-                }
-            }
-            for reply in overdue.replies {
-                self.reply(&reply.connection, reply.sequence, Errno::BUSY.raw_os_error(), "busy: no answer in time");
-            }
-        }
-        if is_busy {
-            self.deadline_timer.within(DEADLINE / 4);
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::panic;
 use std::path::{Path, PathBuf};
@@ -21,11 +21,12 @@ use mptcpapi::serving::{PathManagerFamily, SOCKET, fork};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, socketpair};
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::Signal;
 use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::flips::Record;
+use crate::child::Child;
+use crate::flips::{Record, open_own};
 use crate::opener::{Opener, line::Line};
 use crate::policy::Policy;
 use crate::repair::repair_record;
@@ -54,12 +55,10 @@ impl Places {
     }
 }
 
-/// Only one agent at a time, for as long as one of its processes lives.
+/// Only one agent at a time in this place, for as long as its opener lives: the server can be dead, and yet not gone.
 pub(crate) fn take_lock(places: &Places) -> Result<File, Error> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
-    let file = options.open(&places.lock).map_err(Error::io(places.lock.display().to_string()))?;
+    let file = open_own(&places.lock, OpenOptions::new().write(true).create(true).truncate(false))
+        .map_err(Error::io(places.lock.display().to_string()))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Err(Error::Running(places.lock.clone())),
         Err(error) => Err(Error::io(places.lock.display().to_string())(error.into())),
@@ -81,11 +80,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     }
     let lock = take_lock(&places)?;
     let doing = || Error::io(places.record.display().to_string());
-    let record = Record::open(&places.record, true).map_err(doing())?;
     match repair_record(&places.record)? {
         (0, 0) => {}
         (back, lost) => log::agent(format_args!("repaired={back} not_found={lost}")),
     }
+    let record = Record::create(&places.record).map_err(doing())?;
+    let serving = Record::lock(&places.record).map_err(doing())?;
     let (listener, is_ours) = listener(&places.socket)?;
     let metrics = options.metrics.as_deref().map(metrics_listener).transpose()?;
     let family = PathManagerFamily::find().map_err(Error::io("asking for the kernel's path manager"))?;
@@ -99,13 +99,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     let guard = timer().map_err(Error::io("timerfd"))?;
     let (ours, theirs) = line().map_err(Error::io("socketpair"))?;
     let Some(server) = fork().map_err(Error::io("fork"))? else {
-        drop(ours);
-        let ended = serve(listener, metrics, guard, theirs, record, policy, family);
+        drop((ours, lock));
+        let parts = Served { listener, guard, line: theirs, record, serving, policy, family };
+        let ended = serve(parts, metrics, options);
         // Only ever an error.
         eprintln!("agent error=\"{}\"", ended.err().map_or_else(String::new, |error| error.to_string()));
         std::process::exit(1);
     };
-    drop((theirs, listener, metrics));
+    drop((theirs, listener, metrics, serving));
     let ended = open(ours, &record, &guard, server);
     if is_ours {
         let _ = remove_socket(&places.socket);
@@ -125,50 +126,71 @@ fn line() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Readable when the process is told to end.
-fn signals() -> io::Result<UnixStream> {
+/// Readable when the process gets one of these.
+fn signals(wanted: &[i32]) -> io::Result<UnixStream> {
     let (told, teller) = UnixStream::pair()?;
-    for signal in [SIGTERM, SIGINT] {
+    for &signal in wanted {
         signal_hook::low_level::pipe::register(signal, teller.try_clone()?)?;
     }
     Ok(told)
+}
+
+/// Readable when the process is told to end, and when it is told to read its policy again.
+fn end_and_reload() -> io::Result<(UnixStream, UnixStream)> {
+    Ok((signals(&[SIGTERM, SIGINT, SIGQUIT])?, signals(&[SIGHUP])?))
 }
 
 /// The opener's process, to its end.
 fn open(line: OwnedFd, record: &Record, guard: &OwnedFd, server: u32) -> Result<(), Error> {
     let doing = || Error::io("the opener");
     privileges::keep(privileges::OPENER).map_err(doing())?;
-    let signals = signals().map_err(doing())?;
-    Opener { line, record, timer: guard.as_fd(), server, signals: &signals }.run().map_err(doing())?;
-    let status = Pid::from_raw(server as i32).map(|pid| waitpid(Some(pid), WaitOptions::empty()));
+    let (end, reload) = end_and_reload().map_err(doing())?;
+    let server = Child::new(server).map_err(doing())?;
+    let opener = Opener { line, record, timer: guard.as_fd(), server: &server, end: &end, reload: &reload };
+    let was_asked = opener.run().map_err(doing())?;
+    // The line is open until then: its end would tell the server that this process is gone.
+    let status = server.status();
+    if status.is_none() {
+        // Whatever it did not do by now, it is not to do any more.
+        server.tell(Signal::KILL);
+    }
+    let failed = |why: String| Err(Error::io("the server")(io::Error::other(why)));
     match status {
-        Some(Ok(Some((_, status)))) if status.exit_status() == Some(0) => Ok(()),
-        Some(Ok(Some((_, status)))) => {
-            let why =
-                format!("ended by itself: status {:?}, signal {:?}", status.exit_status(), status.terminating_signal());
-            Err(Error::io("the server")(io::Error::other(why)))
-        }
-        _ => Err(Error::io("the server")(io::Error::other("it cannot be waited for"))),
+        Some(status) if status.exit_status() == Some(0) => Ok(()),
+        None if was_asked => Ok(()),
+        None => failed("ended by itself; a thread of it is stuck in the kernel".into()),
+        Some(_) if was_asked => failed("did not end in order".into()),
+        Some(status) => failed(format!(
+            "ended by itself: status {:?}, signal {:?}",
+            status.exit_status(),
+            status.terminating_signal()
+        )),
     }
 }
 
-/// The server's process; returns only where it cannot begin.
-fn serve(
+/// What the server's process begins with.
+struct Served {
     listener: OwnedFd,
-    metrics: Option<UnixListener>,
     guard: OwnedFd,
     line: OwnedFd,
     record: Record,
+    serving: File,
     policy: Policy,
     family: PathManagerFamily,
-) -> Result<(), Error> {
+}
+
+/// The server's process; returns only where it cannot begin.
+fn serve(served: Served, metrics: Option<UnixListener>, options: &Options) -> Result<(), Error> {
     let doing = || Error::io("the server");
     privileges::keep(privileges::SERVER).map_err(doing())?;
     log::start().map_err(doing())?;
+    let Served { listener, guard, line, record, serving, policy, family } = served;
     let lifeline = line.try_clone().map_err(doing())?;
-    let signals = signals().map_err(doing())?;
+    let (end, reload) = end_and_reload().map_err(doing())?;
     let line = Line::new(line, family);
-    let server = Server::new(Parts { listener, signals, guard, record, line, lifeline, policy }).map_err(doing())?;
+    let policy = (options.policy.clone(), policy);
+    let parts = Parts { listener, end, reload, guard, record, serving, line, lifeline, policy };
+    let server = Server::new(parts).map_err(doing())?;
     if let Some(metrics) = metrics {
         tell_metrics(metrics, server.clone()).map_err(doing())?;
     }

@@ -3,44 +3,93 @@
 //! one queue per user, which one thread at a time works off: so no user holds up more than one thread, and no other user.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mptcpapi::serving::Request;
 
 use crate::connection::Connection;
+use crate::namespaces::Namespace;
+use crate::shares::{Bucket, Strikes};
 use crate::threads::lock;
 
 /// The client gets an answer after so long, whatever the kernel does.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(1);
 /// So much of a stuck user's waits to be closed; then connections are ended in place of answers.
 pub(crate) const WAITING_MAX: usize = 64;
-const BACK_OFF_MAX: Duration = Duration::from_secs(60);
-/// Late hand-shakes in a row that a busy machine explains; one is forgotten each second.
+/// Descriptors that came from one user and are not yet closed; beyond, its connections are ended in place of read.
+const HELD_MAX: usize = 4096;
+/// Containers whose root is a user of its own; those of all others together are one.
+const ROOTS_MAX: usize = 64;
+/// Late hand-shakes in a row that a busy machine explains.
 const LATE_MAX: f64 = 3.0;
 /// Of the time, for which one user may have the switch on.
 const SWITCH_SHARE: f64 = 0.05;
 /// So much more at once, in seconds: thousands of hand-shakes.
 const SWITCH_AT_ONCE: f64 = 0.5;
+/// The same for the time that one user's commands hold up the kernel's path manager, beyond what commands take.
+const KERNEL_SHARE: f64 = 0.05;
+const KERNEL_AT_ONCE: f64 = 1.0;
+/// Lines of the log at once, in seconds of a user's share of them.
+const LINES_AT_ONCE: f64 = 10.0;
 
 /// What may take long.
 #[derive(Debug)]
 pub(crate) enum Job {
     Request {
         request: Request,
-        fds: Vec<OwnedFd>,
+        fds: Held,
         /// Of the first descriptor.
         namespace: u64,
         reply: ReplyTo,
     },
-    Close(Vec<OwnedFd>),
+    Close(Held),
     /// A connection's end, with what lies unread in it.
     HangUp {
         fd: OwnedFd,
         /// It is one of those that the user may have.
         is_counted: bool,
     },
+    /// Nobody's: the opener is to fetch what this namespace's switch needs.
+    Fetch(Arc<Namespace>),
+    /// Nobody's: the opener is to find out who has the lock of this namespace's switch.
+    FindHolder(Arc<Namespace>),
+}
+
+/// Descriptors that came from a user: they count until they are closed, which may take for ever.
+#[derive(Debug)]
+pub(crate) struct Held {
+    fds: Vec<OwnedFd>,
+    user: Arc<User>,
+}
+
+impl Held {
+    pub(crate) fn new(user: &Arc<User>, fds: Vec<OwnedFd>) -> Held {
+        user.held.fetch_add(fds.len(), Ordering::Relaxed);
+        Held { fds, user: user.clone() }
+    }
+
+    pub(crate) fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+}
+
+impl Deref for Held {
+    type Target = [OwnedFd];
+    fn deref(&self) -> &[OwnedFd] {
+        &self.fds
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let number = self.fds.len();
+        self.fds.clear();
+        self.user.held.fetch_sub(number, Ordering::Relaxed);
+    }
 }
 
 /// Whom an answer is owed, since when.
@@ -62,31 +111,6 @@ struct Running {
     written_off: bool,
 }
 
-/// Refusals for a time, longer from one to the next.
-#[derive(Debug, Default)]
-struct Strikes {
-    number: u32,
-    until: Option<Instant>,
-}
-
-impl Strikes {
-    fn is_out(&self) -> bool {
-        self.until.is_some_and(|until| Instant::now() < until)
-    }
-
-    fn strike(&mut self) -> Duration {
-        let now = Instant::now();
-        // Who behaved for as long as the longest refusal starts again.
-        if self.until.is_some_and(|until| now > until + BACK_OFF_MAX) {
-            self.number = 0;
-        }
-        self.number += 1;
-        let time = Duration::from_secs(1 << (self.number - 1).min(6)).min(BACK_OFF_MAX);
-        self.until = Some(now + time);
-        time
-    }
-}
-
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
@@ -98,27 +122,25 @@ struct State {
     looked: Option<Instant>,
     strikes: Strikes,
     begins: Strikes,
-    late: f64,
-    late_at: Option<Instant>,
-    /// For how long, in seconds, the user had the switch on beyond its share, and when that was worked out.
-    switched: f64,
-    switched_at: Option<Instant>,
-    /// What is left of the requests of this second, and when that was worked out.
-    allowance: f64,
-    allowance_at: Option<Instant>,
+    late: Bucket,
+    /// Seconds for which the user had the switch on.
+    switched: Bucket,
+    /// Seconds for which the user has held up the path manager.
+    kernel: Bucket,
+    requests: Bucket,
+    lines: Bucket,
+    /// Lines of the log that were not written.
+    unwritten: u64,
 }
 
-impl State {
-    fn switched_by(&self, now: Instant) -> f64 {
-        let passed = self.switched_at.map_or(0.0, |then| (now - then).as_secs_f64());
-        (self.switched - passed * SWITCH_SHARE).max(0.0)
-    }
-}
-
-/// One user, by the kernel's number of it.
+/// One user, by the kernel's number of it. Root of another network namespace than the agent's, a container's, is one for
+/// each: they do not know of each other.
 #[derive(Debug)]
 pub(crate) struct User {
     pub(crate) uid: u32,
+    /// The cookie of a container's root's network namespace; 0 for all others.
+    pub(crate) place: u64,
+    held: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -142,6 +164,10 @@ pub(crate) struct Overdue {
 }
 
 impl User {
+    pub(crate) fn new(uid: u32, place: u64) -> Arc<User> {
+        Arc::new(User { uid, place, held: AtomicUsize::new(0), state: Mutex::default() })
+    }
+
     /// Another connection; false where there are enough.
     pub(crate) fn connected(&self, most: usize) -> bool {
         let mut state = lock(&self.state);
@@ -157,14 +183,32 @@ impl User {
 
     /// Whether one more request is within the user's share.
     pub(crate) fn may_ask(&self, per_second: u32) -> bool {
-        let (rate, now) = (f64::from(per_second), Instant::now());
+        let rate = f64::from(per_second);
+        lock(&self.state).requests.take(1.0, rate, 2.0 * rate)
+    }
+
+    /// Whether one more line is within the user's share; then also how many before it were not.
+    pub(crate) fn may_log(&self, per_second: u32) -> Option<u64> {
+        let rate = f64::from(per_second);
         let mut state = lock(&self.state);
-        let gained = state.allowance_at.map_or(2.0 * rate, |then| (now - then).as_secs_f64() * rate);
-        state.allowance = (state.allowance + gained).min(2.0 * rate);
-        state.allowance_at = Some(now);
-        let may = state.allowance >= 1.0;
-        state.allowance -= f64::from(u8::from(may));
-        may
+        if state.lines.take(1.0, rate, LINES_AT_ONCE * rate) {
+            return Some(std::mem::take(&mut state.unwritten));
+        }
+        state.unwritten += 1;
+        None
+    }
+
+    /// How many lines were not written, where there is room again to say so.
+    pub(crate) fn unwritten(&self, per_second: u32) -> Option<u64> {
+        let rate = f64::from(per_second);
+        let mut state = lock(&self.state);
+        let is_to_tell = state.unwritten == 0 || state.lines.take(1.0, rate, LINES_AT_ONCE * rate);
+        is_to_tell.then(|| std::mem::take(&mut state.unwritten))
+    }
+
+    /// More came from the user than it may have open here.
+    pub(crate) fn holds_too_much(&self) -> bool {
+        self.held.load(Ordering::Relaxed) >= HELD_MAX
     }
 
     /// Why nothing is done for the user just now.
@@ -175,6 +219,9 @@ impl User {
                 Some("an earlier request of this user is still stuck in the kernel")
             }
             _ if state.strikes.is_out() => Some("this user's requests got stuck: wait a while"),
+            _ if state.kernel.level(KERNEL_SHARE, Instant::now()) > KERNEL_AT_ONCE => {
+                Some("this user's requests have held up the kernel for too long: wait a while")
+            }
             _ => None,
         }
     }
@@ -196,26 +243,27 @@ impl User {
         if state.begins.is_out() {
             return Some("this user's hand-shakes came too late, several times: wait a while");
         }
-        (state.switched_by(Instant::now()) > SWITCH_AT_ONCE)
+        (state.switched.level(SWITCH_SHARE, Instant::now()) > SWITCH_AT_ONCE)
             .then_some("this user's hand-shakes have taken their share of the time: wait a while")
     }
 
     /// The switch was on for the user, for so long.
     pub(crate) fn had_switch(&self, time: Duration) {
-        let now = Instant::now();
-        let mut state = lock(&self.state);
-        state.switched = state.switched_by(now) + time.as_secs_f64();
-        state.switched_at = Some(now);
+        lock(&self.state).switched.pour(time.as_secs_f64(), SWITCH_SHARE, Instant::now());
+    }
+
+    /// Everybody waited for a command of the user's, for so long.
+    pub(crate) fn held_up_kernel(&self, time: Duration) {
+        lock(&self.state).kernel.pour(time.as_secs_f64(), KERNEL_SHARE, Instant::now());
     }
 
     /// A hand-shake came too late, or broke off: how long the user is put off for that.
     pub(crate) fn was_late(&self) -> Option<Duration> {
         let mut state = lock(&self.state);
-        let now = Instant::now();
-        let forgotten = state.late_at.map_or(0.0, |then| (now - then).as_secs_f64());
-        state.late = (state.late - forgotten).max(0.0) + 1.0;
-        state.late_at = Some(now);
-        (state.late > LATE_MAX).then(|| state.begins.strike())
+        // One is forgotten each second.
+        let (now, rate) = (Instant::now(), 1.0);
+        state.late.pour(1.0, rate, now);
+        (state.late.level(rate, now) > LATE_MAX).then(|| state.begins.strike())
     }
 
     /// Something got stuck: how long the user is put off for that.
@@ -240,7 +288,7 @@ impl User {
         let job = state.jobs.pop_front();
         state.running = job.as_ref().map(|job| match job {
             Job::Request { reply, .. } => Running::now(Some(reply.clone())),
-            Job::Close(_) | Job::HangUp { .. } => Running::now(None),
+            _ => Running::now(None),
         });
         if job.is_none() {
             state.taken = None;
@@ -262,8 +310,8 @@ impl User {
         running.and_then(|running| running.reply)
     }
 
-    /// What should have been answered by now. `is_first`: nobody else has waited for the path manager for longer.
-    pub(crate) fn overdue(&self) -> Overdue {
+    /// What should have been answered by now.
+    pub(crate) fn overdue(self: &Arc<Self>) -> Overdue {
         let mut overdue = Overdue::default();
         // Dropped when the lock is free: a connection that ends takes it.
         let mut state = lock(&self.state);
@@ -278,22 +326,21 @@ impl User {
         for job in &mut state.jobs {
             match job {
                 Job::Request { reply, .. } if reply.since.elapsed() >= DEADLINE => {
-                    let Job::Request { fds, reply, .. } = std::mem::replace(job, Job::Close(Vec::new())) else {
-                        continue;
-                    };
+                    let nothing = Job::Close(Held::new(self, Vec::new()));
+                    let Job::Request { fds, reply, .. } = std::mem::replace(job, nothing) else { continue };
                     *job = Job::Close(fds);
                     overdue.replies.push(reply);
                 }
                 Job::Request { .. } => overdue.is_busy = true,
-                Job::Close(_) | Job::HangUp { .. } => {}
+                _ => {}
             }
         }
         overdue
     }
 
-    /// Since when the path manager is asked for this user.
-    pub(crate) fn in_kernel_since(&self) -> Option<Instant> {
-        lock(&self.state).running.as_ref().filter(|running| running.in_kernel).map(|running| running.since)
+    /// The path manager is asked for this user.
+    pub(crate) fn is_in_kernel(&self) -> bool {
+        lock(&self.state).running.as_ref().is_some_and(|running| running.in_kernel)
     }
 
     /// Remembers a socket that receives events; false where the user has enough of them. `live` tells which are left.
@@ -305,7 +352,7 @@ impl User {
         live: impl FnOnce() -> Option<HashSet<u64>>,
         is_known: impl Fn(u64) -> bool,
     ) -> bool {
-        const LOOK_AGAIN: Duration = Duration::from_millis(100);
+        const LOOK_AGAIN: Duration = Duration::from_millis(500);
         let mut state = lock(&self.state);
         if state.watched.len() >= most && state.looked.is_none_or(|looked| looked.elapsed() > LOOK_AGAIN) {
             drop(state);
@@ -331,13 +378,15 @@ impl User {
     /// Nothing of the user's is left to remember.
     fn is_forgotten(&self) -> bool {
         let state = lock(&self.state);
-        let at_rest = |strikes: &Strikes| strikes.until.is_none_or(|until| until + BACK_OFF_MAX < Instant::now());
+        let now = Instant::now();
         state.connections == 0
             && state.taken.is_none()
             && state.watched.is_empty()
-            && at_rest(&state.strikes)
-            && at_rest(&state.begins)
-            && state.switched_by(Instant::now()) == 0.0
+            && state.strikes.is_over()
+            && state.begins.is_over()
+            && state.switched.level(SWITCH_SHARE, now) == 0.0
+            && state.kernel.level(KERNEL_SHARE, now) == 0.0
+            && state.unwritten == 0
     }
 }
 
@@ -349,12 +398,20 @@ impl Running {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(crate) struct Users(Mutex<HashMap<u32, Arc<User>>>);
+pub(crate) struct Users(Mutex<HashMap<(u32, u64), Arc<User>>>);
 
 impl Users {
-    pub(crate) fn of(&self, uid: u32) -> Arc<User> {
-        let new = || Arc::new(User { uid, state: Mutex::default() });
-        lock(&self.0).entry(uid).or_insert_with(new).clone()
+    /// The user with this number, who has connected from this network namespace; `home` is the agent's own.
+    pub(crate) fn of(&self, uid: u32, from: u64, home: u64) -> Arc<User> {
+        const OTHER_ROOTS: u64 = u64::MAX;
+        let mut users = lock(&self.0);
+        let is_containers_root = uid == 0 && from != home;
+        let mut place = if is_containers_root { from } else { 0 };
+        if is_containers_root && !users.contains_key(&(uid, place)) {
+            let roots = users.keys().filter(|(uid, _)| *uid == 0).count();
+            place = if roots < ROOTS_MAX { place } else { OTHER_ROOTS };
+        }
+        users.entry((uid, place)).or_insert_with(|| User::new(uid, place)).clone()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<User>> {
@@ -370,26 +427,30 @@ impl Users {
 mod tests {
     use super::*;
 
-    fn user() -> User {
-        User { uid: 1000, state: Mutex::default() }
+    fn user() -> Arc<User> {
+        User::new(1000, 0)
+    }
+
+    fn nothing(user: &Arc<User>) -> Job {
+        Job::Close(Held::new(user, Vec::new()))
     }
 
     #[test]
     fn one_thread_works_for_a_user() {
         let user = user();
-        assert_eq!(user.hand_in(Job::Close(Vec::new())), HandedIn::WorkIt);
-        assert_eq!(user.hand_in(Job::Close(Vec::new())), HandedIn::Queued);
+        assert_eq!(user.hand_in(nothing(&user)), HandedIn::WorkIt);
+        assert_eq!(user.hand_in(nothing(&user)), HandedIn::Queued);
         assert!(user.next().is_some() && user.next().is_some());
-        assert_eq!(user.hand_in(Job::Close(Vec::new())), HandedIn::Queued);
+        assert_eq!(user.hand_in(nothing(&user)), HandedIn::Queued);
         assert!(user.next().is_some() && user.next().is_none());
-        assert_eq!(user.hand_in(Job::Close(Vec::new())), HandedIn::WorkIt);
+        assert_eq!(user.hand_in(nothing(&user)), HandedIn::WorkIt);
     }
 
     #[test]
     fn who_waits_for_a_thread_is_not_stuck() {
         let user = user();
         for _ in 0..=WAITING_MAX {
-            let _ = user.hand_in(Job::Close(Vec::new()));
+            let _ = user.hand_in(nothing(&user));
         }
         assert!(!user.is_overloaded());
         std::thread::sleep(DEADLINE);
@@ -398,14 +459,6 @@ mod tests {
         (0..=WAITING_MAX).for_each(|_| assert!(user.next().is_some()));
         std::thread::sleep(DEADLINE);
         assert!(user.overdue().is_stuck && !user.is_overloaded());
-    }
-
-    #[test]
-    fn refusals_double_up_to_a_minute() {
-        let mut strikes = Strikes::default();
-        let times: Vec<u64> = (0..8).map(|_| strikes.strike().as_secs()).collect();
-        assert_eq!(times, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert!(strikes.is_out());
     }
 
     #[test]
@@ -436,7 +489,46 @@ mod tests {
         assert!(user.connected(2));
         assert!(user.watches(1, 1, 2, || None, |_| true) && user.watches(1, 2, 2, || None, |_| true));
         assert!(!user.watches(1, 3, 2, || Some(HashSet::from([1, 2])), |_| true));
-        std::thread::sleep(Duration::from_millis(101));
+        std::thread::sleep(Duration::from_millis(501));
         assert!(user.watches(1, 3, 2, || Some(HashSet::from([2])), |_| true));
+    }
+    #[test]
+    fn who_holds_up_the_kernel_waits() {
+        let user = user();
+        user.held_up_kernel(Duration::from_millis(900));
+        assert!(user.refusal().is_none());
+        user.held_up_kernel(Duration::from_millis(200));
+        assert!(user.refusal().is_some() && user.begin_refusal().is_none() && !user.is_forgotten());
+    }
+
+    #[test]
+    fn lines_are_counted_where_they_are_too_many() {
+        let user = user();
+        assert_eq!((0..30).filter(|_| user.may_log(1) == Some(0)).count(), 10);
+        assert_eq!(user.unwritten(1), None);
+        std::thread::sleep(Duration::from_millis(1001));
+        assert_eq!((user.unwritten(1), user.unwritten(1)), (Some(20), Some(0)));
+    }
+
+    #[test]
+    fn descriptors_count_until_they_are_closed() {
+        let user = user();
+        let one = || rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+        let held = Held::new(&user, vec![one(), one()]);
+        let more = Held::new(&user, vec![one()]);
+        assert_eq!(user.held.load(Ordering::Relaxed), 3);
+        drop(held);
+        assert_eq!(user.held.load(Ordering::Relaxed), 1);
+        drop(more);
+        assert_eq!(user.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn roots_of_containers() {
+        let users = Users::default();
+        assert!(Arc::ptr_eq(&users.of(1000, 1, 1), &users.of(1000, 2, 1)));
+        assert!(!Arc::ptr_eq(&users.of(0, 1, 1), &users.of(0, 2, 1)));
+        let places = (10..300).map(|place| users.of(0, place, 1).place);
+        assert_eq!(HashSet::<u64>::from_iter(places).len(), ROOTS_MAX - 1);
     }
 }

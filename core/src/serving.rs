@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the agent is made of, for the agent: see the crate of that name. No part of the interface.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixDatagram;
 
 pub use crate::codec::agent::{CommandFor, Operation, REPLY_SIZE, REQUEST_SIZE, Reply, Request, SOCKET};
@@ -17,6 +19,9 @@ use crate::sys::netlink::{NetlinkSocket, namespace_of};
 use crate::sys::serving;
 use crate::sys::sockopt::{getsockopt, getsockopt_number};
 pub use crate::sys::unix::{Received, receive, send};
+pub use holder::{lock_holder, read_table};
+
+mod holder;
 
 /// What can be learned of a foreign socket without taking its lock, which its owner may hold for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,12 +50,13 @@ impl Facts {
     }
 }
 
-/// The token of a connection, 0 where there is none. Takes the socket's lock: it may not return for as long as the
-/// socket's owner likes.
-pub fn token_of(fd: BorrowedFd<'_>) -> io::Result<u32> {
+/// The token of a connection, 0 where there is none, and how many subflows it has beside the initial one. Takes the
+/// socket's lock: it may not return for as long as the socket's owner likes.
+pub fn connection_of(fd: BorrowedFd<'_>) -> io::Result<(u32, u8)> {
     let mut bytes = [0u8; size_of::<MptcpInfo>()];
     let length = getsockopt(fd, SOL_MPTCP, MPTCP_INFO, &mut bytes)?;
-    Ok(read_prefix::<MptcpInfo>(&bytes[..length]).token)
+    let found = read_prefix::<MptcpInfo>(&bytes[..length]);
+    Ok((found.token, found.subflows))
 }
 
 /// How the kernel answered: 0 or an errno, and its words.
@@ -108,6 +114,35 @@ pub fn open_netlink() -> io::Result<[OwnedFd; 2]> {
 /// A socket with which [`SwitchLock::on`] takes the lock of the calling thread's network namespace, from anywhere.
 pub fn open_lock() -> io::Result<UnixDatagram> {
     crate::switch::deaf_socket()
+}
+
+/// Tells the first local port of a network namespace that is not the administrator's.
+#[derive(Debug)]
+pub struct FirstPort(File);
+
+impl FirstPort {
+    /// Of the calling thread's network namespace.
+    pub fn open() -> io::Result<FirstPort> {
+        File::open("/proc/sys/net/ipv4/ip_unprivileged_port_start").map(FirstPort)
+    }
+
+    /// What another process has opened.
+    pub fn from_fd(fd: OwnedFd) -> FirstPort {
+        FirstPort(fd.into())
+    }
+
+    /// For another process.
+    pub fn into_fd(self) -> OwnedFd {
+        self.0.into()
+    }
+
+    /// As it is now.
+    pub fn read(&self) -> io::Result<u16> {
+        let mut bytes = [0; 16];
+        let length = self.0.read_at(&mut bytes, 0)?;
+        let text = std::str::from_utf8(&bytes[..length]).unwrap_or_default();
+        text.trim_ascii().parse().map_err(|_| io::ErrorKind::InvalidData.into())
+    }
 }
 
 /// What the kernel calls its path manager: the same in every namespace.

@@ -34,7 +34,7 @@ const OPERATION: &str = "socket";
 /// Switches last microseconds: who waits for longer than this waits for somebody stopped, or hostile.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// A name in the abstract namespace, of which every network namespace has its own: gone when its holder is.
-const LOCK_NAME: &[u8] = b"mptcpapi/path_manager";
+pub(crate) const LOCK_NAME: &[u8] = b"mptcpapi/path_manager";
 
 /// How often a socket is made anew because somebody else wrote the setting meanwhile.
 const ATTEMPTS: usize = 16;

@@ -8,10 +8,12 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mptcpapi::serving::{Commands, PathManagerFamily, Resets, Setting, receive, send};
+use mptcpapi::serving::{Commands, FirstPort, PathManagerFamily, Resets, Setting, receive, send};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
 
+use super::LOCKS;
 use super::message::{Answer, Order, SIZE, Want};
 
 /// It answers in microseconds, or something is very wrong.
@@ -42,11 +44,27 @@ impl Line {
 
     pub(crate) fn setting(&self, namespace: BorrowedFd<'_>, cookie: u64) -> io::Result<Setting> {
         let (shape, fds) = self.ask_for(Want::Setting, namespace, cookie)?;
-        Ok(Setting::from_parts(fds, shape))
+        Ok(Setting::from_parts(fds, shape as u8))
     }
 
-    pub(crate) fn locks(&self, namespace: BorrowedFd<'_>, cookie: u64) -> io::Result<[UnixDatagram; 2]> {
+    pub(crate) fn locks(&self, namespace: BorrowedFd<'_>, cookie: u64) -> io::Result<[UnixDatagram; LOCKS]> {
         Ok(self.ask_for(Want::Locks, namespace, cookie)?.1.map(UnixDatagram::from))
+    }
+
+    /// The user who has the lock of the switch.
+    pub(crate) fn holder(&self, namespace: BorrowedFd<'_>, cookie: u64) -> io::Result<Option<u32>> {
+        let (uid, []) = self.ask_for(Want::Holder, namespace, cookie)?;
+        Ok(u32::try_from(uid).ok())
+    }
+
+    pub(crate) fn first_port(&self, namespace: BorrowedFd<'_>, cookie: u64) -> io::Result<FirstPort> {
+        let (_, [file]) = self.ask_for(Want::FirstPort, namespace, cookie)?;
+        Ok(FirstPort::from_fd(file))
+    }
+
+    /// The opener is to see the end of the line, although this process may not go: a thread that is stuck keeps it open.
+    pub(crate) fn end(&self) {
+        let _ = shutdown(&self.socket, Shutdown::Write);
     }
 
     /// The generic netlink sockets that there are in this namespace, by their numbers.
@@ -70,7 +88,7 @@ impl Line {
         want: Want,
         namespace: BorrowedFd<'_>,
         cookie: u64,
-    ) -> io::Result<(u8, [OwnedFd; N])> {
+    ) -> io::Result<(u64, [OwnedFd; N])> {
         let mut last = self.number.lock().unwrap_or_else(PoisonError::into_inner);
         *last = last.wrapping_add(1);
         let order = Order { number: *last, want, cookie };
@@ -98,9 +116,9 @@ impl Line {
             match Answer::decode(&bytes[..received.length]) {
                 // Of a question that was given up.
                 Some(answer) if answer.number != order.number => {}
-                Some(Answer { errno: 0, shape, .. }) => {
+                Some(Answer { errno: 0, value, .. }) => {
                     let fds = received.fds.try_into().map_err(|_| io::Error::from(Errno::MFILE))?;
-                    return Ok((shape, fds));
+                    return Ok((value, fds));
                 }
                 Some(Answer { errno, .. }) => return Err(io::Error::from_raw_os_error(errno)),
                 None => return Err(io::ErrorKind::InvalidData.into()),

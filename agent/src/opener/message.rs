@@ -3,6 +3,8 @@
 
 /// The length of an order and of an answer.
 pub(super) const SIZE: usize = 16;
+/// No user.
+pub(super) const NOBODY: u64 = u64::MAX;
 
 /// What is to be fetched from a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,8 +13,12 @@ pub(super) enum Want {
     Netlink,
     /// The switch.
     Setting,
-    /// Two sockets with which the switch's lock is taken.
+    /// Sockets with which the switch's lock is taken.
     Locks,
+    /// The user who has that lock.
+    Holder,
+    /// What tells the first local port that is not the administrator's.
+    FirstPort,
     /// The generic netlink sockets that there are.
     Listeners,
     /// Nothing: the switch is not needed any more.
@@ -31,8 +37,8 @@ pub(super) struct Order {
 pub(super) struct Answer {
     pub(super) number: u32,
     pub(super) errno: i32,
-    /// Of a switch.
-    pub(super) shape: u8,
+    /// The shape of a switch, or a user.
+    pub(super) value: u64,
 }
 
 impl Order {
@@ -43,6 +49,8 @@ impl Order {
             Want::Locks => 2,
             Want::Listeners => 3,
             Want::Forget => 4,
+            Want::Holder => 5,
+            Want::FirstPort => 6,
         };
         join(self.number, want, self.cookie)
     }
@@ -55,6 +63,8 @@ impl Order {
             2 => Want::Locks,
             3 => Want::Listeners,
             4 => Want::Forget,
+            5 => Want::Holder,
+            6 => Want::FirstPort,
             _ => return None,
         };
         Some(Order { number, want, cookie })
@@ -63,12 +73,12 @@ impl Order {
 
 impl Answer {
     pub(super) fn encode(self) -> [u8; SIZE] {
-        join(self.number, self.errno as u32, self.shape.into())
+        join(self.number, self.errno as u32, self.value)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Answer> {
-        let (number, errno, shape) = split(bytes)?;
-        Some(Answer { number, errno: errno as i32, shape: shape as u8 })
+        let (number, errno, value) = split(bytes)?;
+        Some(Answer { number, errno: errno as i32, value })
     }
 }
 

@@ -12,20 +12,28 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mptcpapi::serving::{Setting, cookie_of, open_lock, open_netlink, receive, send};
+use mptcpapi::serving::{
+    FirstPort, Setting, cookie_of, lock_holder, open_lock, open_netlink, read_table, receive, send,
+};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
 
+use crate::child::Child;
 use crate::flips::{Flip, Record, now};
 use crate::log;
-use message::{Answer, Order, Want};
+use message::{Answer, NOBODY, Order, Want};
 
 /// A switch that is on for longer is the opener's to put back: the server sleeps. Much longer than a hand-shake may be.
 const SLEEPS_AFTER: Duration = Duration::from_millis(20);
+/// The server, when it is told to.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+/// Sockets for the switch's lock that are fetched at once.
+pub(crate) const LOCKS: usize = 8;
 
 /// What the opener holds.
 #[derive(Debug)]
@@ -34,38 +42,54 @@ pub(crate) struct Opener<'a> {
     pub(crate) record: &'a Record,
     /// Set by the server before a switch, so that this process wakes while it is on.
     pub(crate) timer: BorrowedFd<'a>,
-    pub(crate) server: u32,
+    pub(crate) server: &'a Child,
     /// Readable when this process is told to end.
-    pub(crate) signals: &'a UnixStream,
+    pub(crate) end: &'a UnixStream,
+    /// Readable when the policy is to be read again.
+    pub(crate) reload: &'a UnixStream,
 }
 
 /// The switches known, by the cookie of their namespace.
 type Settings = HashMap<u64, Setting>;
 
 impl Opener<'_> {
-    /// Until the server is gone.
-    pub(crate) fn run(self) -> io::Result<()> {
+    /// Until the server is gone, or going; true where it was told to go. One that does not is killed; one that is stuck in the
+    /// kernel then is not waited for.
+    pub(crate) fn run(&self) -> io::Result<bool> {
         let mut settings = Settings::new();
         let mut repaired = HashSet::new();
+        let mut asked: Option<Instant> = None;
+        let mut is_killed = false;
         loop {
-            let mut polled = [self.line.as_fd(), self.timer, self.signals.as_fd()]
-                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-            match poll(&mut polled, None) {
-                Err(rustix::io::Errno::INTR) => continue,
+            let sources = [self.line.as_fd(), self.server.as_fd(), self.timer, self.end.as_fd(), self.reload.as_fd()];
+            let mut polled = sources.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            let limit = asked.map(|asked| timespec(ENDS_WITHIN.saturating_sub(asked.elapsed())));
+            match poll(&mut polled, limit.as_ref()) {
+                Err(Errno::INTR) => continue,
                 ready => ready?,
             };
-            let [line, timer, signals] = polled.map(|fd| !fd.revents().is_empty());
-            if signals {
-                let _ = (&mut &*self.signals).read(&mut [0; 64]);
-                // The server ends in order; then its end of the line is gone.
-                let _ = Pid::from_raw(self.server as i32).map(|server| kill_process(server, Signal::TERM));
+            let [line, server, timer, end, reload] = polled.map(|fd| !fd.revents().is_empty());
+            if end {
+                let _ = (&mut &*self.end).read(&mut [0; 64]);
+                asked.get_or_insert_with(Instant::now);
+                // It ends in order; then its end of the line is gone.
+                self.server.tell(Signal::TERM);
+            }
+            if reload {
+                let _ = (&mut &*self.reload).read(&mut [0; 64]);
+                self.server.tell(Signal::HUP);
             }
             if timer {
                 self.watch_over(&settings, &mut repaired);
             }
-            if line && !self.serve(&mut settings)? {
+            if (line && !self.serve(&mut settings)?) || server || is_killed {
                 self.put_back(&settings, self.record.on()?);
-                return Ok(());
+                return Ok(asked.is_some());
+            }
+            if asked.is_some_and(|asked| asked.elapsed() >= ENDS_WITHIN) {
+                log::agent("server=killed error=\"it did not end in time\"");
+                self.server.tell(Signal::KILL);
+                is_killed = true;
             }
         }
     }
@@ -91,10 +115,10 @@ impl Opener<'_> {
             None => Err(io::ErrorKind::InvalidInput.into()),
         };
         let (answer, fds) = match outcome {
-            Ok((shape, fds)) => (Answer { number: order.number, errno: 0, shape }, fds),
+            Ok((value, fds)) => (Answer { number: order.number, errno: 0, value }, fds),
             Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error());
-                (Answer { number: order.number, errno, shape: 0 }, Vec::new())
+                let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
+                (Answer { number: order.number, errno, value: 0 }, Vec::new())
             }
         };
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
@@ -133,16 +157,19 @@ impl Opener<'_> {
     }
 }
 
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos().into() }
+}
+
 /// Wakes whoever polls the timer.
 pub(crate) fn wake_in(timer: BorrowedFd<'_>, time: Duration) -> io::Result<()> {
-    let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let value = Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos().into() };
-    timerfd_settime(timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: zero, it_value: value })?;
+    let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(time) };
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
     Ok(())
 }
 
-/// What a thread brings from a namespace.
-type Fetched = (u8, Vec<OwnedFd>);
+/// What a thread brings from a namespace: a number, and descriptors.
+type Fetched = (u64, Vec<OwnedFd>);
 
 fn fetch(namespace: OwnedFd, order: Order, settings: &mut Settings) -> io::Result<Fetched> {
     // A thread that has left its namespace does nothing else any more: whatever went wrong in it ends with it.
@@ -152,7 +179,7 @@ fn fetch(namespace: OwnedFd, order: Order, settings: &mut Settings) -> io::Resul
         let netlink = open_netlink()?;
         // Else all that follows would be of the wrong namespace, maybe this process's own.
         if cookie_of(netlink[0].as_fd()) != order.cookie {
-            return Err(io::Error::from_raw_os_error(rustix::io::Errno::XDEV.raw_os_error()));
+            return Err(io::Error::from_raw_os_error(Errno::XDEV.raw_os_error()));
         }
         match order.want {
             Want::Netlink => Ok(((0, netlink.into()), None)),
@@ -160,9 +187,14 @@ fn fetch(namespace: OwnedFd, order: Order, settings: &mut Settings) -> io::Resul
                 let setting = Setting::open(true)?;
                 let ([written, effective], shape) = setting.parts();
                 let fds = vec![written.try_clone_to_owned()?, effective.try_clone_to_owned()?];
-                Ok(((shape, fds), Some(setting)))
+                Ok(((shape.into(), fds), Some(setting)))
             }
-            Want::Locks => Ok(((0, vec![open_lock()?.into(), open_lock()?.into()]), None)),
+            Want::Locks => {
+                let locks = (0..LOCKS).map(|_| open_lock().map(OwnedFd::from)).collect::<io::Result<_>>()?;
+                Ok(((0, locks), None))
+            }
+            Want::Holder => Ok(((lock_holder()?.map_or(NOBODY, u64::from), Vec::new()), None)),
+            Want::FirstPort => Ok(((0, vec![FirstPort::open()?.into_fd()]), None)),
             Want::Listeners => Ok(((0, vec![listeners()?]), None)),
             Want::Forget => Err(io::ErrorKind::InvalidInput.into()),
         }
@@ -177,7 +209,7 @@ fn fetch(namespace: OwnedFd, order: Order, settings: &mut Settings) -> io::Resul
 /// The numbers of the generic netlink sockets that there are in the calling thread's namespace, eight bytes each.
 fn listeners() -> io::Result<OwnedFd> {
     const GENERIC: &str = "16";
-    let table = fs::read_to_string("/proc/thread-self/net/netlink")?;
+    let table = read_table("/proc/thread-self/net/netlink")?;
     let mut numbers = Vec::new();
     for line in table.lines().skip(1) {
         let words: Vec<&str> = line.split_whitespace().collect();

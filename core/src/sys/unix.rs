@@ -9,18 +9,18 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::check;
 
-/// No message of ours has more descriptors.
-pub(crate) const DESCRIPTORS_MAX: usize = 2;
-/// CMSG_LEN, not CMSG_SPACE: with room for the padding the kernel would install one more descriptor, unasked.
+/// `SCM_MAX_FD`: no message has more descriptors. There is room for all of them: what does not fit is closed by the
+/// kernel inside of recvmsg(), and that can take for as long as its sender likes.
+const DESCRIPTORS_MAX: usize = 253;
+/// CMSG_LEN, not CMSG_SPACE: the padding would be room for one more.
 const CONTROL_SIZE: usize = size_of::<libc::cmsghdr>() + DESCRIPTORS_MAX * size_of::<RawFd>();
 
 #[repr(C, align(8))]
-struct Control([u8; 32]);
-const _: () = assert!(CONTROL_SIZE <= 32);
+struct Control([u8; CONTROL_SIZE.next_multiple_of(8)]);
 
-/// Sends one message with up to two descriptors, without waiting, and without a signal where nobody is there any more.
+/// Sends one message, without waiting, and without a signal where nobody is there any more.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut control = Control([0; 32]);
+    let mut control = MaybeUninit::<Control>::uninit();
     let mut vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: all-zero is a valid msghdr.
     let mut message: libc::msghdr = unsafe { zeroed() };
@@ -32,13 +32,13 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io:
         // SAFETY: all-zero is a valid cmsghdr.
         let mut head: libc::cmsghdr = unsafe { zeroed() };
         (head.cmsg_len, head.cmsg_level, head.cmsg_type) = (length as _, libc::SOL_SOCKET, libc::SCM_RIGHTS);
-        // SAFETY: `control` is aligned and has room for the head and two numbers behind it.
+        // SAFETY: `control` is aligned and has room for the head and as many numbers behind it.
         unsafe {
-            control.0.as_mut_ptr().cast::<libc::cmsghdr>().write(head);
-            let numbers = control.0.as_mut_ptr().add(size_of::<libc::cmsghdr>()).cast::<RawFd>();
+            control.as_mut_ptr().cast::<libc::cmsghdr>().write(head);
+            let numbers = control.as_mut_ptr().cast::<u8>().add(size_of::<libc::cmsghdr>()).cast::<RawFd>();
             fds.iter().enumerate().for_each(|(place, fd)| numbers.add(place).write(fd.as_raw_fd()));
         }
-        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_control = control.as_mut_ptr().cast();
         message.msg_controllen = length as _;
     }
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -54,7 +54,7 @@ pub struct Received {
     pub length: usize,
     /// The descriptors that came with it.
     pub fds: Vec<OwnedFd>,
-    /// It was longer than the buffer, or had more descriptors than may be, or they could not be installed.
+    /// It was longer than the buffer, or not all of its descriptors could be installed in this process.
     pub cut: bool,
 }
 
