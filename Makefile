@@ -66,6 +66,7 @@ examples: lib go-lib wheel  ## the example programs, into build/examples
 	for name in $(basename $(notdir $(wildcard examples/c/*.c))); do \
 	    $(CC) -std=c99 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -Iinclude -o build/examples/$$name-c examples/c/$$name.c \
 	        build/libmptcpapi.a $(CAPI_LIBS) || exit 1; done
+	$(CC) -std=gnu99 -O2 -Wall -Wextra -Werror -Iinclude/compat -o build/examples/paper examples/paper/second_path.c
 	for name in $(notdir $(patsubst %/main.go,%,$(wildcard examples/go/*/main.go))); do \
 	    (cd examples/go && go build -o ../../build/examples/$$name-go ./$$name) || exit 1; done
 	$(CARGO) build $(CARGO_FLAGS) --release -q -p mptcpapi-examples
