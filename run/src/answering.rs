@@ -10,6 +10,7 @@ use mptcpapi::paper::{MPTCP_GET_SUB_INFO, Memory, ProcessMemory};
 
 use crate::child::{Namespace, Rights, own_network};
 use crate::filter::PAPER;
+use crate::sys::in_flight::Slot;
 use crate::sys::process;
 use crate::sys::seccomp::{Answer, Call, Listener};
 use crate::trace::Tracer;
@@ -38,6 +39,7 @@ fn is_option(call: &Call) -> bool {
 /// The answer where nobody can do more: as on a kernel that has MPTCP for nobody, but never ENOSYS.
 pub(crate) fn without_supervisor(call: &Call) -> Answer {
     match call {
+        Call { made: Some(number), .. } => Answer::Value(*number),
         call if is_probe(call) => Answer::Error(YES),
         call if is_option(call) && PAPER.contains(&call.int(2)) => Answer::Error(libc::EOPNOTSUPP),
         _ => Answer::Kernel,
@@ -75,10 +77,10 @@ impl Server {
     }
 
     /// Serves a call to its end.
-    pub(crate) fn serve(&self, call: &Call) {
+    pub(crate) fn serve(&self, call: &Call, slot: &mut Slot) {
         let served = catch_unwind(AssertUnwindSafe(|| match call.number {
             _ if is_probe(call) => self.answer(call, Answer::Error(YES)),
-            number if number == libc::SYS_socket => socket::serve(self, call),
+            number if number == libc::SYS_socket => socket::serve(self, call, slot),
             _ if is_option(call) => option::serve(self, call),
             _ => self.answer(call, Answer::Kernel),
         }));

@@ -9,18 +9,23 @@ use rustix::fs::{Uid, fchown};
 
 use crate::answering::Server;
 use crate::child::Thread;
+use crate::sys::in_flight::Slot;
 use crate::sys::seccomp::{Answer, Call};
 use crate::trace::Tracer;
 
-pub(crate) fn serve(server: &Server, call: &Call) {
+pub(crate) fn serve(server: &Server, call: &Call, slot: &mut Slot) {
     let Some(socket) = make(server, call) else {
         // Plain TCP, or the kernel's own error.
         Tracer::socket(server, call, Ok(None));
         return server.answer(call, Answer::Kernel);
     };
     let close_on_exec = call.int(1) & libc::SOCK_CLOEXEC != 0;
-    match server.listener.answer_with_fd(call.id, socket.as_fd(), close_on_exec) {
-        Ok(number) => Tracer::socket(server, call, Ok(Some(number))),
+    match server.listener.give(call.id, socket.as_fd(), close_on_exec) {
+        Ok(number) => {
+            slot.has_made(number);
+            Tracer::socket(server, call, Ok(Some(number)));
+            server.answer(call, Answer::Value(number));
+        }
         Err(error) => {
             // As EMFILE, of the caller.
             let errno = error.raw_os_error().unwrap_or(libc::EMFILE);

@@ -96,7 +96,7 @@ impl Crew {
             if !self.is_watched.load(SeqCst) && !self.is_watched.swap(true, SeqCst) {
                 watchdog.unpark();
             }
-            self.server.serve(&call);
+            self.server.serve(&call, &mut slot);
             slot.clear();
             if self.state.compare_exchange(busy, state(term, 0), SeqCst, SeqCst).is_err() {
                 return;

@@ -11,7 +11,9 @@ use super::seccomp::Call;
 pub(crate) const SLOTS: usize = 1024;
 /// The kernel's struct, and room for it to grow.
 const SIZE: usize = 128;
-const _: () = assert!(size_of::<libc::seccomp_notif>() <= SIZE && SIZE % align_of::<libc::seccomp_notif>() == 0);
+/// Behind the kernel's struct: the number of a socket that the caller has got already, and one more; 0 before.
+const MADE_AT: usize = 120;
+const _: () = assert!(size_of::<libc::seccomp_notif>() <= MADE_AT && SIZE % align_of::<libc::seccomp_notif>() == 0);
 
 /// Places for calls. Shared with each child that is forked.
 #[derive(Debug, Clone, Copy)]
@@ -55,10 +57,8 @@ impl InFlight {
 
     /// What a dead supervisor left unanswered, and maybe calls that it had just answered.
     pub(crate) fn left(self) -> Vec<Call> {
-        let calls = (0..SLOTS).map(|index| {
-            // SAFETY: within the mapping, and any bytes are a valid struct. Who wrote here is dead.
-            Call::of(&unsafe { self.place(index).read_volatile() })
-        });
+        // Who wrote there is dead.
+        let calls = (0..SLOTS).map(|index| self.slot(index).call());
         calls.filter(|call| call.id != 0).collect()
     }
 }
@@ -72,7 +72,21 @@ impl Slot {
 
     pub(super) fn call(&self) -> Call {
         // SAFETY: within the mapping, and any bytes are a valid struct.
-        Call::of(&unsafe { self.0.read_volatile() })
+        let call = Call::of(&unsafe { self.0.read_volatile() });
+        // SAFETY: within the slot, and aligned.
+        let made = unsafe { self.made().read_volatile() };
+        Call { made: (made != 0).then(|| made - 1), ..call }
+    }
+
+    fn made(&self) -> NonNull<i64> {
+        // SAFETY: within the slot.
+        unsafe { self.0.cast::<u8>().add(MADE_AT) }.cast()
+    }
+
+    /// The caller has got this descriptor, and is to be told its number.
+    pub(crate) fn has_made(&mut self, number: i64) {
+        // SAFETY: within the slot, and aligned.
+        unsafe { self.made().write_volatile(number + 1) };
     }
 
     /// The call has been answered.

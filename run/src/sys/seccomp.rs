@@ -19,11 +19,13 @@ pub(crate) struct Call {
     pub(crate) thread: u32,
     pub(crate) number: libc::c_long,
     pub(crate) arguments: [u64; 6],
+    /// The number of a descriptor that it has brought its caller already.
+    pub(crate) made: Option<i64>,
 }
 
 impl Call {
     pub(super) fn of(raw: &libc::seccomp_notif) -> Call {
-        Call { id: raw.id, thread: raw.pid, number: raw.data.nr as libc::c_long, arguments: raw.data.args }
+        Call { id: raw.id, thread: raw.pid, number: raw.data.nr as libc::c_long, arguments: raw.data.args, made: None }
     }
 
     /// An argument that the kernel takes as an int, whatever lies in the register's upper half.
@@ -119,15 +121,16 @@ impl Listener {
         Ok(())
     }
 
-    /// Puts a copy of `fd` into the caller's process, where socket() would put it, and answers with its number there.
+    /// Puts a copy of `fd` into the caller's process, where socket() would put it, and tells its number there. The call is
+    /// still to be answered: where the kernel does both at once (`SECCOMP_ADDFD_FLAG_SEND`), and this process is killed in
+    /// the middle, the caller gets 0.
     ///
     /// # Errors
-    /// Those of socket() in that process, as EMFILE: then nothing has been answered.
-    pub(crate) fn answer_with_fd(&self, id: u64, fd: BorrowedFd<'_>, close_on_exec: bool) -> io::Result<i64> {
+    /// Those of socket() in that process, as EMFILE.
+    pub(crate) fn give(&self, id: u64, fd: BorrowedFd<'_>, close_on_exec: bool) -> io::Result<i64> {
         // SAFETY: all-zero is a valid one.
         let mut request: libc::seccomp_notif_addfd = unsafe { std::mem::zeroed() };
         request.id = id;
-        request.flags = libc::SECCOMP_ADDFD_FLAG_SEND as u32;
         request.srcfd = fd.as_raw_fd() as u32;
         request.newfd_flags = if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 };
         // SAFETY: one struct in.
