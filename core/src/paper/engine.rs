@@ -96,7 +96,7 @@ impl<'fd> Numbered<'fd> {
             }
             Err(error) => {
                 self.with(|ids| ids.remove(id));
-                Err(errors::of_operation(error))
+                Err(errors::of_operation(operation, id, &error))
             }
         }
     }
@@ -150,7 +150,7 @@ impl<'fd> Numbered<'fd> {
             later = self.look(operation)?;
             snapshot = &later;
         }
-        Err(Error::os(operation, libc::EINVAL).with_hint("no subflow of this connection has this id"))
+        Err(errors::no_such_id(operation, id))
     }
 
     pub(super) fn waits(&self) -> bool {
@@ -286,7 +286,7 @@ impl<'fd> View<'fd> {
             self.numbered.with(|ids| ids.close_later(id));
             return Ok(());
         }
-        self.numbered.close(subflow.id, id).map_err(errors::of_operation)
+        self.numbered.close(subflow.id, id).map_err(|error| errors::of_operation(OPERATION, id, &error))
     }
 
     /// SUB_GETSOCKOPT.
@@ -306,7 +306,7 @@ impl<'fd> View<'fd> {
                 true => self.option_of_connection(OPERATION, level, name, value),
                 false => Err(errors::not_served(OPERATION, &error)),
             },
-            outcome => outcome.map_err(errors::of_operation),
+            outcome => outcome.map_err(|error| errors::of_operation(OPERATION, id, &error)),
         }
     }
 
@@ -330,7 +330,7 @@ impl<'fd> View<'fd> {
                     .map_err(|error| Error::io(OPERATION, &error)),
                 false => Err(errors::not_served(OPERATION, &error)),
             },
-            outcome => outcome.map_err(errors::of_operation),
+            outcome => outcome.map_err(|error| errors::of_operation(OPERATION, id, &error)),
         }
     }
 

@@ -13,13 +13,28 @@ pub(super) fn of_connection(error: Error) -> Error {
     }
 }
 
-/// Of an operation on a subflow.
-pub(super) fn of_operation(error: Error) -> Error {
+/// Of an id that no subflow has.
+pub(super) fn no_such_id(operation: &'static str, id: u8) -> Error {
+    Error::new(ErrorKind::NoSuchSubflow, operation)
+        .with_errno(libc::EINVAL)
+        .of_subflow(id.into())
+        .with_hint("no subflow of this connection has this id")
+}
+
+/// Of an operation on a subflow, from what carried it out: that has other names, and other ids.
+pub(super) fn of_operation(operation: &'static str, id: u8, error: &Error) -> Error {
+    let mut named = Error::new(error.kind(), operation)
+        .with_errno(error.raw_os_error())
+        .with_kernel_message(error.kernel_message().map(str::to_owned))
+        .with_hint(error.hint());
+    if error.subflow().is_some() {
+        named = named.of_subflow(id.into());
+    }
     match error.kind() {
-        ErrorKind::NoSuchSubflow => error.with_errno(libc::EINVAL),
+        ErrorKind::NoSuchSubflow => named.with_errno(libc::EINVAL),
         // Its subflows are not the application's to open.
-        ErrorKind::KernelPathManager => error.with_errno(libc::EOPNOTSUPP),
-        _ => of_connection(error),
+        ErrorKind::KernelPathManager => named.with_errno(libc::EOPNOTSUPP),
+        _ => of_connection(named),
     }
 }
 
