@@ -9,6 +9,13 @@ from typing_extensions import Buffer, Self
 from ._values import Address, EventKind, EventSource, PathEventKind, PathManager, Status
 
 __all__ = [
+    "MPTCP_CLOSE_SUB_ID",
+    "MPTCP_GET_SUB_IDS",
+    "MPTCP_GET_SUB_INFO",
+    "MPTCP_GET_SUB_TUPLE",
+    "MPTCP_OPEN_SUB_TUPLE",
+    "MPTCP_SUB_GETSOCKOPT",
+    "MPTCP_SUB_SETSOCKOPT",
     "Connection",
     "Event",
     "Features",
@@ -22,9 +29,25 @@ __all__ = [
     "main",
     "make_socket",
     "open_subflow",
+    "paper_close_sub_id",
+    "paper_get_sub_ids",
+    "paper_get_sub_tuple",
+    "paper_getsockopt",
+    "paper_open_sub_tuple",
+    "paper_setsockopt",
+    "paper_stock_options",
+    "paper_sub_getsockopt",
+    "paper_sub_setsockopt",
 ]
 
 __version__: str
+MPTCP_CLOSE_SUB_ID: int
+MPTCP_GET_SUB_IDS: int
+MPTCP_GET_SUB_INFO: int
+MPTCP_GET_SUB_TUPLE: int
+MPTCP_OPEN_SUB_TUPLE: int
+MPTCP_SUB_GETSOCKOPT: int
+MPTCP_SUB_SETSOCKOPT: int
 
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
@@ -349,3 +372,14 @@ def open_subflow(
     timeout: float,
     options: Iterable[_Option] | None,
 ) -> Subflow: ...
+def paper_close_sub_id(sock: int | _HasFileno, id: int) -> None: ...
+def paper_get_sub_ids(sock: int | _HasFileno) -> list[tuple[int, bool, bool, bool, bool, bool]]: ...
+def paper_get_sub_tuple(sock: int | _HasFileno, id: int) -> tuple[Address, Address]: ...
+def paper_getsockopt(sock: int | _HasFileno, name: int, data: Buffer) -> bytes: ...
+def paper_open_sub_tuple(
+    sock: int | _HasFileno, local: _Address | None, remote: _Address | None, low_prio: bool
+) -> int: ...
+def paper_setsockopt(sock: int | _HasFileno, name: int, data: Buffer) -> None: ...
+def paper_stock_options(on: bool) -> bool: ...
+def paper_sub_getsockopt(sock: int | _HasFileno, id: int, level: int, name: int, buflen: int) -> int | bytes: ...
+def paper_sub_setsockopt(sock: int | _HasFileno, id: int, level: int, name: int, value: _Value) -> None: ...

@@ -16,7 +16,7 @@ use pyo3::types::{PyInt, PyList};
 use crate::control::{Wanted, address, done, duration, id, open};
 use crate::info::Info;
 use crate::monitor::{Monitor, PathWatch};
-use crate::option::{get, set_all, value};
+use crate::option::{read, set_all, value};
 use crate::subflow::Subflow;
 use crate::{errors, words};
 
@@ -198,7 +198,8 @@ impl Connection {
         name: i32,
         buflen: i32,
     ) -> PyResult<Bound<'py, PyAny>> {
-        get(py, &*self.view(py, "subflow_option")?, id, level, name, buflen)
+        let view = self.view(py, "subflow_option")?;
+        read(py, buflen, |value| view.connection.subflow_option(id, level, name, value))
     }
 
     /// Sets an option of one subflow and of no other, in the way of socket.setsockopt. value: an int, a bytes-like object,
@@ -311,6 +312,11 @@ impl Connection {
             Socket::Number(_) => Ok(()),
         }
     }
+}
+
+/// A view for one call.
+pub(crate) fn view_of(sock_or_fd: &Bound<'_, PyAny>, operation: &'static str) -> PyResult<Arc<View>> {
+    Connection::new(sock_or_fd)?.view(sock_or_fd.py(), operation)
 }
 
 fn subflow_id(number: &Bound<'_, PyAny>) -> PyResult<u32> {

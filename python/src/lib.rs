@@ -13,6 +13,7 @@ mod features;
 mod info;
 mod monitor;
 mod option;
+mod paper;
 mod socket;
 mod subflow;
 mod value;
@@ -34,9 +35,29 @@ mod _native {
     #[pymodule_export]
     use crate::monitor::{Monitor, PathWatch};
     #[pymodule_export]
+    use crate::paper::{
+        paper_close_sub_id, paper_get_sub_ids, paper_get_sub_tuple, paper_getsockopt, paper_open_sub_tuple,
+        paper_setsockopt, paper_stock_options, paper_sub_getsockopt, paper_sub_setsockopt,
+    };
+    #[pymodule_export]
     use crate::socket::{main, make_socket};
     #[pymodule_export]
     use crate::subflow::Subflow;
+
+    #[pymodule_export]
+    const MPTCP_CLOSE_SUB_ID: i32 = mptcpapi::paper::MPTCP_CLOSE_SUB_ID;
+    #[pymodule_export]
+    const MPTCP_GET_SUB_IDS: i32 = mptcpapi::paper::MPTCP_GET_SUB_IDS;
+    #[pymodule_export]
+    const MPTCP_GET_SUB_INFO: i32 = mptcpapi::paper::MPTCP_GET_SUB_INFO;
+    #[pymodule_export]
+    const MPTCP_GET_SUB_TUPLE: i32 = mptcpapi::paper::MPTCP_GET_SUB_TUPLE;
+    #[pymodule_export]
+    const MPTCP_OPEN_SUB_TUPLE: i32 = mptcpapi::paper::MPTCP_OPEN_SUB_TUPLE;
+    #[pymodule_export]
+    const MPTCP_SUB_GETSOCKOPT: i32 = mptcpapi::paper::MPTCP_SUB_GETSOCKOPT;
+    #[pymodule_export]
+    const MPTCP_SUB_SETSOCKOPT: i32 = mptcpapi::paper::MPTCP_SUB_SETSOCKOPT;
 
     /// The version of the library and of the package.
     #[pymodule_export]

@@ -12,7 +12,7 @@ use crate::errors;
 
 /// The same limit as socket.getsockopt has.
 const BUFLEN_MAX: i32 = 1024;
-const EINVAL: i32 = 22;
+pub(crate) const EINVAL: i32 = 22;
 
 /// An option for a subflow that is not there yet.
 pub(crate) struct Setting {
@@ -21,22 +21,17 @@ pub(crate) struct Setting {
     pub(crate) value: Vec<u8>,
 }
 
-/// Without buflen the value is an int, with it bytes.
-pub(crate) fn get<'py>(
-    py: Python<'py>,
-    view: &View,
-    id: u32,
-    level: i32,
-    name: i32,
+/// Without buflen the value is an int, with it bytes. `call` fills in what it has, and answers how much that was.
+pub(crate) fn read(
+    py: Python<'_>,
     buflen: i32,
-) -> PyResult<Bound<'py, PyAny>> {
+    call: impl FnOnce(&mut [u8]) -> mptcpapi::Result<usize> + Send,
+) -> PyResult<Bound<'_, PyAny>> {
     if !(0..=BUFLEN_MAX).contains(&buflen) {
         return Err(PyOSError::new_err((EINVAL, "getsockopt buflen out of range")));
     }
     let mut value = vec![0; if buflen == 0 { size_of::<i32>() } else { buflen as usize }];
-    let length = py
-        .detach(|| view.connection.subflow_option(id, level, name, &mut value))
-        .map_err(|error| errors::raised(py, &error))?;
+    let length = py.detach(|| call(&mut value)).map_err(|error| errors::raised(py, &error))?;
     match (buflen, value.first_chunk()) {
         // What was not filled is zero.
         (0, Some(bytes)) => Ok(i32::from_ne_bytes(*bytes).into_pyobject(py)?.into_any()),
@@ -86,5 +81,10 @@ pub(crate) fn value(given: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     if given.is_instance_of::<PyInt>() || given.hasattr("__index__")? {
         return Ok(given.extract::<i32>()?.to_ne_bytes().to_vec());
     }
+    bytes(given)
+}
+
+/// Any object that has bytes: they are copied.
+pub(crate) fn bytes(given: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     PyMemoryView::from(given)?.call_method0("tobytes")?.extract()
 }

@@ -18,6 +18,7 @@ from lab import Lab
 
 import mptcpapi
 import mptcpapi.aio
+import mptcpapi.paper
 
 MPTCPAPI = [sys.executable, "-m", "mptcpapi"]
 
@@ -41,6 +42,7 @@ def test_names() -> None:
 def test_everything_is_documented() -> None:
     named = [getattr(mptcpapi, name) for name in mptcpapi.__all__ if not name.startswith("__")]
     named += [getattr(mptcpapi.aio, name) for name in mptcpapi.aio.__all__]
+    named += [getattr(mptcpapi.paper, name) for name in mptcpapi.paper.__all__ if not name.startswith("MPTCP_")]
     for value in named:
         assert value.__doc__, value
         for name, member in vars(value).items() if isinstance(value, type) else ():
