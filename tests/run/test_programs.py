@@ -38,7 +38,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("programs")
     for parent in (folder, *folder.parents[:2]):
         parent.chmod(0o755)
-    cc = ["cc", "-std=gnu99", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{TOP / 'include/compat'}"]
+    cc = ["cc", "-std=gnu99", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{TOP / 'include/compat'}"]
     for argv in (
         [*cc, "-o", "steps-c", str(PROGRAMS / "steps.c")],
         [*cc, "-static", "-o", "steps-c-static", str(PROGRAMS / "steps.c")],
@@ -199,6 +199,15 @@ CASES = {
         "echo 65536 right",
     ],
     "too_many": ["30 opened, then EPERM", "list of 31"],
+    "threads": ["ids 0x3ffffc", "list of 21"],
+    "accepted": [
+        "list of the listener EOPNOTSUPP",
+        "established 1",
+        "get ok",
+        "open EOPNOTSUPP",
+        "close ok",
+        "list",
+    ],
     "bad_ids": [
         "echo 65536 right",
         *(

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What programs of 2016 also did: cases CASE HOST PORT LOCAL2 REMOTE2 */
 #include "calls.h"
+#include <pthread.h>
 #include <sys/wait.h>
 
 static const char *local2, *remote2;
@@ -219,6 +220,60 @@ static void same_connection(int fd) {
   exchange(other, 2);
 }
 
+static void *open_one(void *fd) {
+  return (void *)(long)open_from(*(int *)fd, local2, 0);
+}
+
+/* Each has an id of its own. */
+static void threads(int fd) {
+  pthread_t all[20];
+  unsigned int seen = 0;
+  for (int i = 0; i < 20; i++)
+    if (pthread_create(&all[i], NULL, open_one, &fd) != 0)
+      fail("pthread_create");
+  for (int i = 0; i < 20; i++) {
+    void *id;
+    pthread_join(all[i], &id);
+    seen |= 1u << (long)id;
+  }
+  printf("ids %#x\n", seen);
+  struct mptcp_sub_ids *ids = get_ids(fd);
+  printf("list of %d\n", ids->sub_count);
+  free(ids);
+}
+
+/* The other side of a connection: to this host itself, by the address of its second path. */
+static void accepted(int unused) {
+  struct sockaddr_in address = address_of(local2, 0);
+  socklen_t length = sizeof address;
+  int listening = socket(AF_INET, SOCK_STREAM, 0);
+  char byte = 'x';
+  close(unused);
+  if (bind(listening, (struct sockaddr *)&address, sizeof address) != 0 || listen(listening, 1) != 0 ||
+      getsockname(listening, (struct sockaddr *)&address, &length) != 0)
+    fail("listen");
+  struct mptcp_sub_ids room;
+  length = sizeof room;
+  outcome("list of the listener", getsockopt(listening, IPPROTO_TCP, MPTCP_GET_SUB_IDS, &room, &length));
+  int client = connect_to(local2, ntohs(address.sin_port));
+  int server = accept(listening, NULL, NULL);
+  if (server < 0)
+    fail("accept");
+  send_all(client, &byte, 1);
+  if (recv(server, &byte, 1, 0) != 1)
+    fail("recv");
+  send_all(server, &byte, 1);
+  if (recv(client, &byte, 1, 0) != 1)
+    fail("recv");
+  wait_established(server, 1);
+  int tos = -1;
+  unsigned int size = sizeof tos;
+  outcome("get", get_option(server, 1, IPPROTO_IP, IP_TOS, &tos, &size));
+  outcome("open", open_subflow(server, address_of(local2, 0), address_of(remote2, 0)));
+  outcome("close", close_subflow(server, 1));
+  print_list(server);
+}
+
 int main(int argc, char **argv) {
   static const struct {
     const char *name;
@@ -239,6 +294,8 @@ int main(int argc, char **argv) {
       {"same_port", same_port},
       {"not_multipath", not_multipath},
       {"same_connection", same_connection},
+      {"threads", threads},
+      {"accepted", accepted},
   };
   if (argc == 6)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

@@ -17,7 +17,11 @@ import time
 from typing import Any
 
 CONTROL_APP = 1
-HOSTS = {4: ("10.77.1.1", "10.77.1.2"), 6: ("fd77:1::1", "fd77:1::2")}
+HOSTS = {
+    4: ("10.77.1.1", "10.77.1.2"),
+    6: ("fd77:1::1", "fd77:1::2"),
+    "mapped": ("::ffff:10.77.1.1", "::ffff:10.77.1.2"),
+}
 LOCAL_PORT, PORT = 40001, 5201
 FULLY_ESTABLISHED = 0x02
 
