@@ -8,28 +8,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import served
+from lab import DEFAULT_PORT, Lab, command_path
+from served import LIBRARY, LIMIT, PROGRAMS, TOP, WHO, as_user, missing
 
-HERE = Path(__file__).resolve().parent
-TOP = HERE.parents[1]
-sys.path[:0] = [str(TOP / "tests/lab"), str(TOP / "examples/demo")]
-
-from lab import DEFAULT_PORT, Lab, LabError, command_path  # noqa: E402
-from unprivileged import NOBODY, an_agent  # noqa: E402
-
-PROGRAMS = HERE / "programs"
 LANGUAGES = ("c", "c-static", "go", "python")
-WHO = ("root", "nobody")
-LIMIT = ["timeout", "60"]
 
-
-def missing(why: str) -> None:
-    if os.environ.get("MPTCPAPI_EXPECT_ALL") == "1":
-        pytest.fail(why)
-    pytest.skip(why)
+lab, agent = served.lab, served.agent
 
 
 @pytest.fixture(scope="module")
@@ -56,44 +45,13 @@ def steps(built: Path, language: str) -> list[str]:
     return [str(built / f"steps-{language}")]
 
 
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    if os.geteuid() != 0:
-        missing("needs root: programs are run as other users, and a BPF program is loaded")
-    try:
-        made = Lab(endpoints=False)
-    except LabError as error:
-        missing(f"no lab here: {error}")
-    with made:
-        made.start_peer()
-        try:
-            made.load_bpf()
-        except LabError as error:
-            missing(f"NO BPF: {error}")
-        yield made
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[Path]:
-    """In the network namespace of the tests: it serves the lab's from there."""
-    try:
-        context = an_agent()
-        place = context.__enter__()
-    except RuntimeError as error:
-        missing(f"NO AGENT: {error}")
-    yield place
-    context.__exit__(None, None, None)
-
-
 @pytest.fixture(params=WHO)
 def under_run(request: pytest.FixtureRequest, lab: Lab) -> Callable[..., subprocess.Popen[str]]:
     """Starts a program on the lab's client: `under_run(argv, *options of run)`."""
-    user = []
-    if request.param == "nobody":
-        user = [*NOBODY, "env", f"MPTCPAPI_AGENT={request.getfixturevalue('agent')}"]
+    before = as_user(request.param, request)
 
     def start(argv: Sequence[str], *options: str) -> subprocess.Popen[str]:
-        whole = [*LIMIT, *user, command_path(), "run", *options, "--", *argv]
+        whole = [*before, command_path(), "run", *options, "--", *argv]
         return lab.run_client(whole, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     start.user = request.param  # type: ignore[attr-defined]
@@ -237,7 +195,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def in_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C programs linked with the library: of their source nothing is changed but the names of three calls."""
-    library = Path(os.environ.get("MPTCPAPI_LIBRARY", TOP / "build/libmptcpapi.so")).with_suffix(".a")
+    library = LIBRARY.with_suffix(".a")
     if not library.exists():
         missing(f"no {library}: `make lib` builds it")
     folder = tmp_path_factory.mktemp("in_process")

@@ -5,50 +5,27 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+import served
+from lab import Lab, command_path
+from served import LIBRARY, PROGRAMS, TOP, WHO, as_user, missing
 
-HERE = Path(__file__).resolve().parent
-TOP = HERE.parents[1]
-sys.path[:0] = [str(TOP / "tests/lab"), str(HERE / "programs")]
+sys.path.insert(0, str(PROGRAMS))
 
-from lab import Lab, LabError, command_path  # noqa: E402
 from vectors import content_of  # noqa: E402
 
 VECTORS = json.loads((TOP / "tests/vectors/paper.json").read_text())
 NAMES: dict[str, str] = VECTORS["names"]
 POINTERS = {"VALUE": bytes(8), "LENGTH": bytes(8)}
 SCENARIOS = {scenario["name"]: scenario for scenario in VECTORS["scenarios"]}
-PROGRAM = [sys.executable, "-I", str(HERE / "programs/vectors.py")]
-LIBRARY = Path(os.environ.get("MPTCPAPI_LIBRARY", TOP / "build/libmptcpapi.so"))
+PROGRAM = [sys.executable, "-I", str(PROGRAMS / "vectors.py")]
 WAYS = {"run": [command_path(), "run", "--", *PROGRAM], "library": [*PROGRAM, str(LIBRARY)]}
 
-
-def missing(why: str) -> None:
-    if os.environ.get("MPTCPAPI_EXPECT_ALL") == "1":
-        pytest.fail(why)
-    pytest.skip(why)
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    try:
-        made = Lab(endpoints=False)
-    except LabError as error:
-        missing(f"no lab here: {error}")
-    with made:
-        made.start_peer()
-        try:
-            made.load_bpf()
-        except LabError as error:
-            missing(f"NO BPF: {error}")
-        yield made
+lab, agent = served.lab, served.agent
 
 
 def overlay(before: str | None, reply: str | None) -> str | None:
@@ -89,13 +66,13 @@ def differences(step: dict[str, Any], seen: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("way", WAYS)
-def test_vectors(lab: Lab, way: str, scenario: str) -> None:
+@pytest.mark.parametrize("who", WHO)
+def test_vectors(lab: Lab, request: pytest.FixtureRequest, who: str, way: str, scenario: str) -> None:
     if way == "library" and not LIBRARY.exists():
         missing(f"no {LIBRARY}: `make lib` builds it")
     description = {**SCENARIOS[scenario], "names": NAMES}
-    process = lab.run_client(
-        ["timeout", "60", *WAYS[way]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    argv = [*as_user(who, request), *WAYS[way]]
+    process = lab.run_client(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     output, errors = process.communicate(json.dumps(description))
     results = [json.loads(line) for line in output.splitlines()]
     wrong = [result["failed"] for result in results if "failed" in result]

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""What programs under `mptcpapi run` need: a lab, and the command. Loopback is enough for most."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "lab"), str(HERE.parent / "agent"), str(HERE)]
+
+from lab import Lab, LabError, command_path  # noqa: E402
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def missing(why: str) -> None:
+    """Loud, and an error where everything is expected to work."""
+    if os.environ.get("MPTCPAPI_EXPECT_ALL") == "1":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    marker = request.node.get_closest_marker("lab")
+    try:
+        made = Lab(**{"endpoints": False, **(marker.kwargs if marker else {})})
+    except LabError as error:
+        missing(f"no lab here: {error}")
+    with made:
+        made.start_peer()
+        yield made
+
+
+@pytest.fixture
+def start(lab: Lab) -> Callable[..., subprocess.Popen[Any]]:
+    """Starts a program on the lab's client: `start(argv, *options of run, **popen)`."""
+
+    def begin(argv: list[str], *options: str, before: list[str] | None = None, **popen: Any) -> subprocess.Popen[Any]:
+        whole = [*(before or []), command_path(), "run", *options, "--", *argv]
+        return lab.run_client(whole, **{"stdin": subprocess.DEVNULL, "text": True, **popen})
+
+    return begin
+
+
+@pytest.fixture
+def run(start: Callable[..., subprocess.Popen[Any]]) -> Run:
+    """The same to its end."""
+
+    def whole(argv: list[str], *options: str, **popen: Any) -> subprocess.CompletedProcess[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with start(argv, *options, **{**pipes, **popen}) as process:
+            output, errors = process.communicate()
+        return subprocess.CompletedProcess(argv, process.returncode, output, errors)
+
+    return whole
+
+
+@pytest.fixture
+def python(run: Run) -> Callable[..., str]:
+    """What a Python program prints, under run; it must end well."""
+
+    def output(text: str, *arguments: str, options: tuple[str, ...] = (), **popen: Any) -> str:
+        ended = run([sys.executable, "-c", text, *arguments], *options, **popen)
+        assert ended.returncode == 0, (ended.returncode, ended.stdout, ended.stderr)
+        return ended.stdout
+
+    return output
