@@ -104,10 +104,14 @@ def test_handover(lab: Lab, language: str, failure: str) -> None:
     assert result["subflows_at_the_end"] == 1
 
 
-@pytest.fixture
-def bpf(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The wheel's command.
+@pytest.fixture(autouse=True)
+def command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel's."""
     monkeypatch.setenv("MPTCPAPI_COMMAND", str(Path(sys.executable).with_name("mptcpapi")))
+
+
+@pytest.fixture
+def bpf(lab: Lab) -> None:
     try:
         lab.load_bpf()
     except LabError as error:
@@ -174,7 +178,7 @@ def test_options(lab: Lab, bpf: None, language: str) -> None:
 
 
 @pytest.fixture
-def agent() -> Iterator[Path]:
+def agent(command: None) -> Iterator[Path]:
     """In the network namespace of the tests; it needs rights there that an ordinary user has not."""
     with contextlib.ExitStack() as stack:
         try:
@@ -196,9 +200,8 @@ def test_second_path_of_an_ordinary_user(lab: Lab, agent: Path) -> None:
 
 
 @pytest.mark.lab(endpoints=False)
-def test_program_for_the_paper(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_program_for_the_paper(lab: Lab) -> None:
     """Alone it finds no such options; as it is in the demo, each of its calls is told."""
-    monkeypatch.setenv("MPTCPAPI_COMMAND", str(Path(sys.executable).with_name("mptcpapi")))
     assert run_program(lab, []) == "MPTCP_GET_SUB_IDS: Protocol not available\n"
     lines = run_program(lab, [command_path(), "run", "--trace", "--"]).splitlines()
     words = [re.sub(r"rtt \d+ us", "rtt", line) for line in lines if line.startswith(("the peer", "subflow"))]
