@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 import served
-from lab import DEFAULT_PORT, Lab, command_path
+from lab import DEFAULT_PORT, Lab, command_path, wait_until
 from served import LIBRARY, LIMIT, PROGRAMS, TOP, WHO, as_user, missing
 
 LANGUAGES = ("c", "c-static", "go", "python")
+
+Start = Callable[..., "subprocess.Popen[str]"]
 
 lab, agent = served.lab, served.agent
 
@@ -46,7 +48,7 @@ def steps(built: Path, language: str) -> list[str]:
 
 
 @pytest.fixture(params=WHO)
-def under_run(request: pytest.FixtureRequest, lab: Lab) -> Callable[..., subprocess.Popen[str]]:
+def under_run(request: pytest.FixtureRequest, lab: Lab) -> Start:
     """Starts a program on the lab's client: `under_run(argv, *options of run)`."""
     before = as_user(request.param, request)
 
@@ -81,7 +83,7 @@ def subflows_of_ss(lab: Lab) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_option(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]], language: str) -> None:
+def test_every_option(lab: Lab, built: Path, under_run: Start, language: str) -> None:
     every_option(lab, under_run([*steps(built, language), *arguments(lab)]))
 
 
@@ -214,7 +216,7 @@ def outcome(process: subprocess.Popen[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_case(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]], case: str) -> None:
+def test_case(lab: Lab, built: Path, under_run: Start, case: str) -> None:
     assert outcome(under_run([str(built / "cases"), case, *arguments(lab)])) == CASES[case]
 
 
@@ -232,25 +234,34 @@ def test_case_in_process(lab: Lab, in_process: Path, case: str) -> None:
     assert outcome(start_in_process(lab, in_process / "cases", case)) == CASES[case]
 
 
-def test_low_port(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]]) -> None:
+def test_what_waits_is_done_with_the_first_data(lab: Lab, built: Path, under_run: Start) -> None:
+    """Without another call of the program: by the kernel's own word."""
+    process = under_run([str(built / "cases"), "no_more_calls", *arguments(lab)])
+    assert lines_until(process, "look") == ["open 2", "close 1 ok", "echo 65536 right"]
+    wait_until(lambda: list(subflows_of_ss(lab)) == [lab.client_address(2)], "the second subflow alone")
+    output, errors = process.communicate("seen\n")
+    assert (output, errors, process.returncode) == ("echo 65536 right\n", "", 0)
+
+
+def test_low_port(lab: Lab, built: Path, under_run: Start) -> None:
     """Whoever may bind such a port may open a subflow from it, and nobody else: not even by the agent's right."""
     lines = outcome(under_run([str(built / "cases"), "low_port", *arguments(lab)]))
     opened = ["open 2", "list 2 1"] if under_run.user == "root" else ["open EACCES", "list 1"]  # type: ignore[attr-defined]
     assert lines == ["echo 65536 right", *opened]
 
 
-def test_plain_peer(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]]) -> None:
+def test_plain_peer(lab: Lab, built: Path, under_run: Start) -> None:
     lines = outcome(under_run([str(built / "cases"), "not_multipath", *arguments(lab, DEFAULT_PORT + 1)]))
     unsupported = [f"{what} EOPNOTSUPP" for what in ("list", "open", "tuple", "close")]
     assert lines == ["echo 65536 right", *unsupported]
 
 
-def test_dual_stack(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]]) -> None:
+def test_dual_stack(lab: Lab, built: Path, under_run: Start) -> None:
     lines = outcome(under_run([str(built / "cases"), "open_any6", *arguments(lab)], "--dual-stack"))
     assert lines == ["echo 65536 right", "open ok", "list 2 1"]
 
 
-def test_stock_options(lab: Lab, built: Path, under_run: Callable[..., subprocess.Popen[str]]) -> None:
+def test_stock_options(lab: Lab, built: Path, under_run: Start) -> None:
     lines = outcome(under_run([str(built / "stock"), *arguments(lab)], "--stock-options"))
     assert lines == [
         "enabled before 1",

@@ -76,6 +76,18 @@ static void close_before_data(int fd) {
   exchange(fd, 2);
 }
 
+/* What was asked before data is done when there is data, though nothing is asked any more. */
+static void no_more_calls(int fd) {
+  print_open(fd, local2, 0);
+  outcome("close 1", close_subflow(fd, 1));
+  begin_echo(fd);
+  printf("look\n");
+  fflush(stdout);
+  if (getchar() == EOF)
+    fail("nobody has looked");
+  exchange(fd, 2);
+}
+
 /* The last one may be closed as well, and a connection without any goes on with the next. */
 static void close_all(int fd) {
   begin_echo(fd);
@@ -282,6 +294,7 @@ int main(int argc, char **argv) {
       {"two_opens", two_opens},
       {"at_once", at_once},
       {"close_before_data", close_before_data},
+      {"no_more_calls", no_more_calls},
       {"close_all", close_all},
       {"next_fit", next_fit},
       {"wrap", wrap},
