@@ -107,7 +107,8 @@ struct mptcp_sub_setsockopt {
 
 #include <netinet/in.h>
 
-/* Answered by `mptcpapi run --stock-options` only: on a stock kernel these numbers are other options of TCP. */
+/* Answered by `mptcpapi run --stock-options`, or after mptcpapi_stock_options(1): on a stock kernel these numbers are other
+ * options of TCP. */
 #define MPTCP_ENABLED 42
 #define MPTCP_SCHEDULER 43
 #define MPTCP_PATH_MANAGER 44

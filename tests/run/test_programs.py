@@ -202,9 +202,9 @@ def in_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
         missing(f"no {library}: `make lib` builds it")
     folder = tmp_path_factory.mktemp("in_process")
     include = [f"-I{TOP / 'include/compat'}", f"-I{TOP / 'include'}", "-include", str(PROGRAMS / "in_process.h")]
-    for name in ("steps", "cases"):
-        source = str(PROGRAMS / f"{name}.c")
-        argv = ["cc", "-std=gnu99", "-O1", "-Wall", "-Wextra", "-Werror", *include, "-o", name, source, str(library)]
+    for name, options in (("steps", []), ("cases", []), ("stock", ["-DMPTCPAPI_PAPER_STOCK"])):
+        argv = ["cc", "-std=gnu99", "-O1", "-Wall", "-Wextra", "-Werror", *options, *include, "-o", name]
+        argv += [str(PROGRAMS / f"{name}.c"), str(library)]
         subprocess.run([*argv, "-lpthread", "-ldl"], cwd=folder, check=True)
     return folder
 
@@ -261,25 +261,31 @@ def test_dual_stack(lab: Lab, built: Path, under_run: Start) -> None:
     assert lines == ["echo 65536 right", "open ok", "list 2 1"]
 
 
+STOCK = [
+    "enabled before 1",
+    "scheduler ok",
+    "another scheduler ENOENT",
+    "enabled 1",
+    "scheduler default of 16 bytes",
+    "path manager default of 16 bytes",
+    "scheduler now EPERM",
+    "meta 48 bytes, received 65536",
+    "2 subflows",
+    "state 1 rtt yes 10.77.2.1 10.77.2.2:5201",
+    "state 1 rtt yes 10.77.1.1 10.77.1.2:5201",
+    "initial state 1",
+    "room for one: 1 subflows",
+    "initial when it is closed EINVAL",
+    "Linux: is MPTCP 1",
+]
+
+
 def test_stock_options(lab: Lab, built: Path, under_run: Start) -> None:
-    lines = outcome(under_run([str(built / "stock"), *arguments(lab)], "--stock-options"))
-    assert lines == [
-        "enabled before 1",
-        "scheduler ok",
-        "another scheduler ENOENT",
-        "enabled 1",
-        "scheduler default of 16 bytes",
-        "path manager default of 16 bytes",
-        "scheduler now EPERM",
-        "meta 48 bytes, received 65536",
-        "2 subflows",
-        "state 1 rtt yes 10.77.2.1 10.77.2.2:5201",
-        "state 1 rtt yes 10.77.1.1 10.77.1.2:5201",
-        "initial state 1",
-        "room for one: 1 subflows",
-        "initial when it is closed EINVAL",
-        "Linux: is MPTCP 1",
-    ]
+    assert outcome(under_run([str(built / "stock"), *arguments(lab)], "--stock-options")) == STOCK
+
+
+def test_stock_options_in_process(lab: Lab, in_process: Path) -> None:
+    assert outcome(start_in_process(lab, in_process / "stock")) == STOCK
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -8,6 +8,9 @@
 static inline int stream_socket(int family, int type, int protocol) {
   if (type != SOCK_STREAM || protocol != 0)
     return (errno = EINVAL), -1;
+#ifdef MPTCPAPI_PAPER_STOCK
+  mptcpapi_stock_options(1);
+#endif
   int fd = mptcpapi_socket(family, MPTCPAPI_CONTROL_APP);
   if (fd < 0)
     errno = -fd;
