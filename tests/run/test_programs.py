@@ -8,7 +8,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,21 +25,25 @@ lab, agent = served.lab, served.agent
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the programs are; for other users as well."""
-    folder = tmp_path_factory.mktemp("programs")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
+def built() -> Iterator[Path]:
+    """Where the programs are; for other users as well, which pytest's own folders are not."""
+    with tempfile.TemporaryDirectory(prefix="mptcpapi-programs-") as folder:
+        Path(folder).chmod(0o755)
+        build_programs(Path(folder))
+        yield Path(folder)
+
+
+def build_programs(folder: Path) -> None:
     cc = ["cc", "-std=gnu99", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{TOP / 'include/compat'}"]
     for argv in (
         [*cc, "-o", "steps-c", str(PROGRAMS / "steps.c")],
         [*cc, "-static", "-o", "steps-c-static", str(PROGRAMS / "steps.c")],
         [*cc, "-o", "cases", str(PROGRAMS / "cases.c")],
+        [*cc, "-o", "hostile", str(PROGRAMS / "hostile.c")],
         [*cc, "-DMPTCPAPI_PAPER_STOCK", "-o", "stock", str(PROGRAMS / "stock.c")],
         ["go", "build", "-o", "steps-go", str(PROGRAMS / "steps.go")],
     ):
         subprocess.run(argv, cwd=folder, check=True, env={**os.environ, "CGO_ENABLED": "0"})
-    return folder
 
 
 def steps(built: Path, language: str) -> list[str]:
@@ -202,7 +207,7 @@ def in_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
         missing(f"no {library}: `make lib` builds it")
     folder = tmp_path_factory.mktemp("in_process")
     include = [f"-I{TOP / 'include/compat'}", f"-I{TOP / 'include'}", "-include", str(PROGRAMS / "in_process.h")]
-    for name, options in (("steps", []), ("cases", []), ("stock", ["-DMPTCPAPI_PAPER_STOCK"])):
+    for name, options in (("steps", []), ("cases", []), ("hostile", []), ("stock", ["-DMPTCPAPI_PAPER_STOCK"])):
         argv = ["cc", "-std=gnu99", "-O1", "-Wall", "-Wextra", "-Werror", *options, *include, "-o", name]
         argv += [str(PROGRAMS / f"{name}.c"), str(library)]
         subprocess.run([*argv, "-lpthread", "-ldl"], cwd=folder, check=True)
@@ -241,6 +246,21 @@ def test_what_waits_is_done_with_the_first_data(lab: Lab, built: Path, under_run
     wait_until(lambda: list(subflows_of_ss(lab)) == [lab.client_address(2)], "the second subflow alone")
     output, errors = process.communicate("seen\n")
     assert (output, errors, process.returncode) == ("echo 65536 right\n", "", 0)
+
+
+HOSTILE = ("changing", "closing", "crowd")
+AFTERWARDS = ["established 1", "echo 65536 right", "list 1"]
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile(lab: Lab, built: Path, under_run: Start, case: str) -> None:
+    """Requests that change while they are read, descriptors that are closed meanwhile, 64 threads."""
+    assert outcome(under_run([str(built / "hostile"), case, *arguments(lab)])) == AFTERWARDS
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_in_process(lab: Lab, in_process: Path, case: str) -> None:
+    assert outcome(start_in_process(lab, in_process / "hostile", case)) == AFTERWARDS
 
 
 def test_low_port(lab: Lab, built: Path, under_run: Start) -> None:
