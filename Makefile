@@ -7,7 +7,7 @@ CARGO_FLAGS ?= --locked
 # tools/deps may have found a toolchain beside the PATH.
 -include build/deps.mk
 
-.PHONY: help deps demo test lint bench conformance conformance-agent test-agent test-rust test-stress test-lab test-kernel test-examples examples fuzz \
+.PHONY: help deps demo test lint bench conformance conformance-agent test-agent test-run test-rust test-stress test-lab test-kernel test-examples examples fuzz \
 	clean
 
 help:  ## this list
@@ -26,7 +26,7 @@ demo: deps  ## a two-path connection, seen from four languages, and a handover: 
 	$(VENV)/bin/python examples/demo/demo.py
 
 test: deps  ## everything: core, C, Python, Go, command, lab, conformance, examples
-	$(MAKE) test-rust test-stress test-c test-python test-go test-bpf test-agent conformance conformance-agent test-examples test-lab
+	$(MAKE) test-rust test-stress test-c test-python test-go test-bpf test-agent test-run conformance conformance-agent test-examples test-lab
 
 CORE_TESTS := $(basename $(notdir $(wildcard core/tests/*.rs)))
 
@@ -50,6 +50,11 @@ test-agent: wheel  ## the agent: clients that keep to nothing, kills, repair; as
 	$(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi-agent
 	$(CARGO) build $(CARGO_FLAGS) -q -p mptcpapi-cli
 	cd tests/agent && $(abspath $(VENV))/bin/pytest -q
+
+test-run: lib wheel  ## mptcpapi run, and programs written for the paper's options; as root for all of it
+	$(CARGO) test $(CARGO_FLAGS) -q -p mptcpapi-run
+	$(CARGO) build $(CARGO_FLAGS) -q -p mptcpapi-cli
+	cd tests/run && $(abspath $(VENV))/bin/pytest -q
 
 conformance-agent: conformance-c conformance-go wheel  ## the same by an ordinary user, through the agent, from other network namespaces
 	$(CARGO) build $(CARGO_FLAGS) -q -p mptcpapi-conformance -p mptcpapi-cli

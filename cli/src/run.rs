@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     trace: Option<Option<PathBuf>>,
 
     /// What to run
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
 }
 

@@ -126,4 +126,9 @@ impl Memory for CallersMemory<'_> {
         self.is_there()?;
         self.memory.write(address, bytes)
     }
+
+    fn write_both(&self, parts: [(u64, &[u8]); 2]) -> io::Result<()> {
+        self.is_there()?;
+        self.memory.write_both(parts)
+    }
 }

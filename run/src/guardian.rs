@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use mptcpapi::serving::fork;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::Error;
 use crate::answering::without_supervisor;
@@ -16,7 +16,7 @@ use crate::line::{Change, Line, Message};
 use crate::signals::Signals;
 use crate::start::keep_only;
 use crate::sys::in_flight::InFlight;
-use crate::sys::process::{end_by, leave, send_signal};
+use crate::sys::process::{end_by, leave, send_signal, take};
 use crate::sys::seccomp::Listener;
 
 const STDERR: i32 = 2;
@@ -81,7 +81,7 @@ impl Guardian {
             let change = if self.line.is_some() { self.attend()? } else { self.stand_in()? };
             match change {
                 // As the program did: whoever started us sees it stopped, and lets it go on together with us.
-                Some(Change::Stopped(_)) => kill_process(getpid(), Signal::STOP)?,
+                Some(Change::Stopped(signal)) => take(signal),
                 Some(ended) => return Ok(ended),
                 None => {}
             }

@@ -108,4 +108,10 @@ impl Memory for Recorder<'_> {
         self.record(address, bytes, true);
         Ok(())
     }
+
+    fn write_both(&self, parts: [(u64, &[u8]); 2]) -> io::Result<()> {
+        self.memory.write_both(parts)?;
+        parts.iter().for_each(|(address, bytes)| self.record(*address, bytes, true));
+        Ok(())
+    }
 }

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from lab import wait_until
@@ -40,4 +43,20 @@ def is_alive(pid: int) -> bool:
 
 
 def descriptors(pid: int) -> set[str]:
-    return {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(entry.readlink()))
+    return found
+
+
+@contextlib.contextmanager
+def whole(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """Waits for its end, if all is well; what is left of it ends with its lab."""
+    try:
+        yield process
+        process.communicate()
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise

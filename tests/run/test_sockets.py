@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 from conftest import Run, missing
 from lab import Lab
+from supervision import whole
 
 Python = Callable[..., str]
 
@@ -125,28 +128,31 @@ print(count())
     assert lab.sysctl_client("net.mptcp.path_manager") == "kernel"
 
 
-def test_a_listener(lab: Lab, python: Python) -> None:
+def test_a_listener(lab: Lab, start: Callable[..., subprocess.Popen[str]]) -> None:
     """Plain TCP is accepted as before; what comes by MPTCP is that."""
     text = """
-import socket
-listener = socket.create_server(("127.0.0.1", 0))
-for protocol in (6, 262):
-    client = socket.socket(2, 1, protocol) if protocol == 262 else socket.socket(2, 2)
-    if protocol == 6:
-        client.close()
-        import subprocess, sys
-        code = "import socket,sys; s=socket.socket(); s.connect(('127.0.0.1',int(sys.argv[1]))); s.sendall(b'hi')"
-        child = subprocess.Popen([sys.executable, "-c", code, str(listener.getsockname()[1])])
-        accepted, _ = listener.accept()
-        assert accepted.recv(2) == b"hi" and child.wait() == 0
-        continue
-    client.connect(listener.getsockname())
+import errno, socket, sys
+listener = socket.create_server(("10.77.1.1", 0))
+print(listener.getsockname()[1], flush=True)
+for _ in range(2):
     accepted, _ = listener.accept()
-    client.sendall(b"hi")
-    assert accepted.recv(2) == b"hi" and accepted.getsockopt(1, 38) == 262
-    assert accepted.getsockopt(6, 66, 64)[0] == 1
+    assert accepted.recv(2) == b"hi"
+    try:
+        count = accepted.getsockopt(6, 66, 64)[0]
+    except OSError as error:
+        count = errno.errorcode[error.errno]
+    print(accepted.getsockopt(1, 38), count, flush=True)
+    accepted.close()
 """
-    python(text)
+    with whole(start([sys.executable, "-c", text], stdout=subprocess.PIPE)) as process:
+        address = (lab.client_address(1), int(process.stdout.readline()))
+        for protocol, answer in ((6, "6 ENOTSUP"), (262, "262 1")):
+            with lab.enter("server"), socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol) as client:
+                client.connect(address)
+                client.sendall(b"hi")
+                assert process.stdout.readline().strip() == answer
+                assert client.recv(1) == b""
+    assert process.returncode == 0
 
 
 def test_another_network_namespace(python: Python) -> None:

@@ -51,15 +51,22 @@ pub(crate) fn leave(status: i32) -> ! {
 /// Ends this process by a signal, without another core dump; returns where that signal ends nothing.
 pub(crate) fn end_by(signal: i32) {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: one struct in; the set is initialised before it is used; no handler of ours is involved.
+    // SAFETY: one struct in.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
+    take(signal);
+}
+
+/// Lets a signal do to this process, which has all blocked, what it does by itself. Returns once a stopped one goes on.
+pub(crate) fn take(signal: i32) {
+    // SAFETY: the set is initialised before it is used; no handler of ours is involved.
     unsafe {
-        libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
-        libc::signal(signal, libc::SIG_DFL);
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, signal);
+        libc::signal(signal, libc::SIG_DFL);
         libc::kill(libc::getpid(), signal);
         libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
     }
 }
 

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""A program under run is what it is without: to whoever started it, to its terminal, to its children."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Run, missing
+from lab import Lab, command_path, wait_until
+from supervision import children, descriptors, is_alive, name, program, supervisor, whole
+
+Start = Callable[..., subprocess.Popen[str]]
+Python = Callable[..., str]
+
+PROTOCOL = "import socket; print(socket.socket().getsockopt(1, 38))"
+TELL = """
+import os, signal, sys, time
+seen = []
+for number in (1, 2, 3, 10, 12, 15, 28, 34):
+    signal.signal(number, lambda number, _: seen.append(number))
+print("ready", flush=True)
+while not seen:
+    time.sleep(0.01)
+time.sleep(0.3)  # for what should not come
+print(seen)
+"""
+
+
+@pytest.mark.parametrize("status", [0, 1, 7, 125, 255])
+def test_exit_status(run: Run, status: int) -> None:
+    assert run(["sh", "-c", f"exit {status}"]).returncode == status
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGPIPE, 40])
+def test_killed_by_a_signal(run: Run, number: int) -> None:
+    assert run(["sh", "-c", f"kill -{int(number)} $$"]).returncode == -number
+
+
+def test_what_cannot_run(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no program")
+    old = tmp_path / "old"
+    old.write_bytes(b"\x7fELF\x01\x01\x01" + bytes(45))
+    old.chmod(0o755)
+    script = tmp_path / "script"
+    script.write_text(f"#!{old} -x\n")
+    script.chmod(0o755)
+    for argv, status, words in (
+        (["no-such-program"], 127, "No such file"),
+        (["/no/such/program"], 127, "No such file"),
+        ([str(tmp_path / "text")], 126, "Permission denied"),
+        ([str(tmp_path)], 126, "Permission denied"),
+        ([str(old)], 126, "a 32-bit program"),
+        ([str(script)], 126, "a 32-bit program"),
+    ):
+        ended = run(argv)
+        assert ended.returncode == status and words in ended.stderr and "mptcpapi:" in ended.stderr, ended
+    for usage in (["run"], ["run", "--no-such-option", "true"], ["run", "--dual-stack", "--only-api", "true"]):
+        assert subprocess.run([command_path(), *usage], capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize("to", ["process", "group"])
+@pytest.mark.parametrize("number", [1, 2, 3, 10, 15, 28, 34])
+def test_signals_arrive_once(start: Start, number: int, to: str) -> None:
+    process = start([sys.executable, "-c", TELL], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout.readline() == "ready\n"
+    os.kill(process.pid, number) if to == "process" else os.killpg(process.pid, number)
+    assert process.communicate()[0].strip() == str([number])
+    assert process.returncode == 0
+
+
+def test_ignored_signals_stay_ignored(run: Run) -> None:
+    ended = run(["sh", "-c", "trap"], before=["nohup"])
+    assert ended.returncode == 0
+    status = run(["cat", "/proc/self/status"], before=["sh", "-c", "trap '' HUP USR1; exec \"$@\"", "sh"]).stdout
+    masks = {key: int(value, 16) for key, value in re.findall(r"^(Sig\w+):\s+(\w+)$", status, re.MULTILINE)}
+    assert masks["SigIgn"] == 1 << 0 | 1 << 9 and masks["SigBlk"] == masks["SigCgt"] == 0, masks
+
+
+def test_environment_and_descriptors(run: Run, python: Python) -> None:
+    text = """
+import os
+assert {fd for fd in range(100) if os.path.exists(f"/proc/self/fd/{fd}")} - {3} <= {0, 1, 2, 50}, os.listdir("/proc/self/fd")
+print(os.environ["MARK"], os.getcwd(), os.read(50, 9))
+"""
+    reading, writing = os.pipe()
+    os.write(writing, b"inherited")
+    argv = ["bash", "-c", f'exec 50<&{reading} {reading}<&-; exec "$@"', "bash"]
+    output = python(text, before=argv, pass_fds=[reading], env={**os.environ, "MARK": "here"}, cwd="/usr")
+    assert output.split() == ["here", "/usr", "b'inherited'"]
+    os.close(reading), os.close(writing)
+    without = {line.split("=")[0] for line in subprocess.run(["env"], capture_output=True, text=True).stdout.split()}
+    under = {line.split("=")[0] for line in run(["env"]).stdout.split()}
+    assert {name for name in under - without if not name.startswith(("LAB_", "MPTCPAPI_LAB"))} == set()
+
+
+def test_nothing_of_the_program_is_held(start: Start) -> None:
+    """Whoever reads the other end of a pipe waits for the program only."""
+    text = "import os, sys, time; os.close(int(sys.argv[1])); time.sleep(60)"
+    reading, writing = os.pipe()
+    process = start([sys.executable, "-c", text, str(writing)], pass_fds=[writing])
+    os.close(writing)
+    assert os.read(reading, 1) == b""
+    os.close(reading)
+    above, running = supervisor(process.pid), program(process.pid)
+    for pid in (process.pid, above):
+        assert not any("pipe" in entry for entry in descriptors(pid) - descriptors(os.getpid())), descriptors(pid)
+    os.kill(running, signal.SIGTERM)
+    assert process.wait() == -signal.SIGTERM
+    wait_until(lambda: not is_alive(above), "the end of the supervisor")
+
+
+def test_children_that_stay_are_served(start: Start) -> None:
+    """The command ends with its program, and not with what that left in the background."""
+    text = f"(read line; exec '{sys.executable}' -c '{PROTOCOL}') & exit 3"
+    process = start(
+        ["sh", "-c", 'exec 9<&0; { read line <&9; exec "$@"; } & exit 3', "sh", sys.executable, "-c", PROTOCOL],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.wait() == 3, text
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    assert process.stdout.read() == "262\n"
+    process.stdin.close(), process.stdout.close()
+
+
+def test_daemons_are_served(python: Python, tmp_path: Path) -> None:
+    """Twice forked, and with a session of their own."""
+    text = """
+import os, socket, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        while os.path.exists(f"/proc/{sys.argv[2]}"):
+            time.sleep(0.01)
+        with open(sys.argv[1] + ".new", "w") as file:
+            print(socket.socket().getsockopt(1, 38), file=file)
+        os.rename(sys.argv[1] + ".new", sys.argv[1])
+    os._exit(0)
+os.wait()
+"""
+    result = tmp_path / "protocol"
+    code = f"import os; sys_argv_parent = os.getpid()\n{text}".replace("sys.argv[2]", "sys_argv_parent")
+    python(code, str(result))
+    wait_until(result.exists, "the daemon's word", 20)
+    assert result.read_text() == "262\n"
+
+
+def test_nested(run: Run) -> None:
+    """The outer one serves all; the inner one is the program at once."""
+    text = PROTOCOL + "\nimport os; print(open(f'/proc/{os.getppid()}/comm').read())"
+    ended = run([command_path(), "run", "--trace", "--", command_path(), "run", sys.executable, "-c", text])
+    assert (ended.returncode, ended.stdout.split(), ended.stderr) == (0, ["262", "mptcp-serve"], "")
+    assert run([command_path(), "run", "sh", "-c", "exit 5"]).returncode == 5
+    ended = run([command_path(), "run", "no-such-program"])
+    assert ended.returncode == 127 and "No such file" in ended.stderr
+
+
+OTHER_LISTENER = """
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(38, 1, 0, 0, 0)
+program = struct.pack("HBBI", 6, 0, 0, 0x7fff0000)
+kept = ctypes.create_string_buffer(program)
+described = struct.pack("HxxxxxxP", 1, ctypes.addressof(kept))
+fd = libc.syscall(317 if os.uname().machine == "x86_64" else 277, 1, 8, described)
+assert fd >= 0, os.strerror(ctypes.get_errno())
+os.set_inheritable(fd, True)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_somebody_elses_supervisor(lab: Lab) -> None:
+    """A container's runtime may have one; there can be one only."""
+    argv = [sys.executable, "-c", OTHER_LISTENER, command_path(), "run", "true"]
+    with lab.run_client(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        _, errors = process.communicate()
+    assert process.returncode == 125 and "another program supervises" in errors, errors
+
+
+def test_terminal(lab: Lab) -> None:
+    """The program's terminal is its own: keys that interrupt and stop do so, and the shell sees the job stopped."""
+    leader, follower = pty.openpty()
+    text = "import sys,os; print(os.isatty(0), os.tcgetpgrp(0) == os.getpgrp(), flush=True); [print(len(l), flush=True) for l in sys.stdin]"
+    script = '"$@"; echo "status $?"; fg'
+    argv = [
+        "setsid",
+        "--ctty",
+        "bash",
+        "--norc",
+        "-mc",
+        script,
+        "bash",
+        command_path(),
+        "run",
+        sys.executable,
+        "-uc",
+        text,
+    ]
+    process = lab.run_client(argv, stdin=follower, stdout=follower, stderr=follower)
+    os.close(follower)
+    seen = b""
+
+    def until(words: bytes) -> None:
+        nonlocal seen
+        while words not in seen:
+            seen += os.read(leader, 1000)
+        seen = seen.split(words, 1)[1]
+
+    until(b"True True")
+    os.write(leader, b"\x1a")
+    until(b"status 148")
+    os.write(leader, b"four\n")
+    until(b"\r\n5")
+    os.write(leader, b"\x03")
+    until(b"KeyboardInterrupt")
+    os.close(leader)
+    process.wait()
+
+
+def test_privilege(lab: Lab, run: Run) -> None:
+    """Root's setuid programs keep working; an ordinary user's run without their privilege, as the documentation says."""
+    if os.geteuid() != 0:
+        missing("needs root: there is only one user in the lab")
+    show = ["grep", "NoNewPrivs", "/proc/self/status"]
+    assert run(show).stdout.split() == ["NoNewPrivs:", "0"]
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    assert run(show, before=nobody).stdout.split() == ["NoNewPrivs:", "1"]
+    assert run([sys.executable, "-c", PROTOCOL], before=nobody).stdout == "262\n"
+
+
+def test_a_program_that_nobody_may_look_into(run: Run) -> None:
+    """It gets what the kernel says, and no error of ours."""
+    text = """
+import ctypes, errno, socket
+one = socket.socket()
+assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0
+try:
+    socket.socket().getsockopt(6, 66, 64)
+except OSError as error:
+    assert error.errno in (errno.EOPNOTSUPP, errno.ENOPROTOOPT), error
+"""
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    for before in ([], nobody):
+        ended = run([sys.executable, "-c", text], before=before)
+        assert ended.returncode == 0, ended
+
+
+def test_exec_and_many_children(python: Python) -> None:
+    text = """
+import os, socket, subprocess, sys
+code = "import socket; assert socket.socket().getsockopt(1, 38) == 262"
+running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(20)]
+assert [child.wait() for child in running] == [0] * 20
+one = socket.socket(); os.set_inheritable(one.fileno(), True)
+inner = f"import socket; assert socket.socket(fileno={one.fileno()}).getsockopt(1, 38) == 262"
+subprocess.run([sys.executable, "-c", inner], close_fds=False, check=True)
+"""
+    python(text)
+
+
+def test_nothing_is_left(lab: Lab, run: Run) -> None:
+    before = len(children(os.getpid()))
+    started = time.monotonic()
+    for _ in range(20):
+        assert run(["true"]).returncode == 0
+    assert time.monotonic() >= started and len(children(os.getpid())) == before
+
+    def supervisors() -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    same = (entry / "ns/net").stat().st_ino == Path(f"/proc/{lab.client.pid}/ns/net").stat().st_ino
+                    found += [int(entry.name)] if same and name(int(entry.name)) == "mptcp-serve" else []
+                except (FileNotFoundError, ProcessLookupError, PermissionError):
+                    pass
+        return found
+
+    wait_until(lambda: not supervisors(), "the end of every supervisor", 20)
