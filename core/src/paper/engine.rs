@@ -83,10 +83,9 @@ impl<'fd> Numbered<'fd> {
             .backup(request.low_prio)
             .timeout(Duration::ZERO);
         match open::request(&self.connection, &wanted, &[]) {
-            Ok(()) => {
+            Ok(number) => {
+                self.with(|ids| ids.settle(id, number));
                 let snapshot = self.look(operation)?;
-                // Where it died before it could be listed, nobody will see it: as it was with the paper's kernel.
-                self.with(|ids| ids.remove_if_asked(id));
                 self.give_options(&snapshot, id, &request);
                 Ok(false)
             }

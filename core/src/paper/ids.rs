@@ -90,6 +90,10 @@ impl SubflowIds {
         let mut new: Vec<&(u32, Pair)> = listed.iter().filter(|(number, _)| *number > self.numbered).collect();
         new.sort_by_key(|(number, _)| *number);
         for (number, pair) in new {
+            if self.entries.iter().any(|entry| entry.place == Place::Kernel(*number)) {
+                self.numbered = *number;
+                continue;
+            }
             let asked = self.entries.iter().position(|entry| entry.is_asked_for(*pair));
             let Some(id) = asked.map(|place| self.entries[place].id).or_else(|| self.take_id()) else { return };
             match asked {
@@ -132,9 +136,32 @@ impl SubflowIds {
         self.asked_mut(id, |entry| entry.place = Place::Waiting(request));
     }
 
-    /// No listing has shown it since it was asked for.
-    pub(super) fn remove_if_asked(&mut self, id: u8) {
-        self.entries.retain(|entry| entry.id != id || !matches!(entry.place, Place::Asked(_)));
+    /// The kernel has carried out what was asked for: which subflow it is, is known for certain now. A listing only shows
+    /// addresses, and may have taken it for that of another thread, which asked for the same. Where it died before it
+    /// could be listed, nobody will see it: as it was with the paper's kernel.
+    pub(super) fn settle(&mut self, id: u8, number: Option<u32>) {
+        let Some(own) = self.entries.iter().position(|entry| entry.id == id) else { return };
+        let Some(number) = number else { return self.remove(id) };
+        let place = Place::Kernel(number);
+        if self.entries[own].place == place {
+            return;
+        }
+        let before = self.entries[own].place.clone();
+        let other = self.entries.iter().position(|entry| entry.id != id && entry.place == place);
+        self.found(own, number);
+        match (other, before) {
+            (Some(other), before) => {
+                self.clock += 1;
+                (self.entries[other].place, self.entries[other].since) = (before, self.clock);
+            }
+            // Not of this side's asking.
+            (None, Place::Kernel(number)) => {
+                if let Some(id) = self.take_id() {
+                    self.add(id, Place::Kernel(number), false);
+                }
+            }
+            (None, _) => {}
+        }
     }
 
     /// Hides it until it can be closed.

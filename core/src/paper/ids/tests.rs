@@ -68,8 +68,57 @@ fn what_was_asked_for_keeps_its_id_when_the_kernel_lists_it() {
     assert_eq!(ids.get(any).map(|entry| entry.place.clone()), Some(Place::Kernel(2)));
     let other = ids.get(own).unwrap();
     assert!(matches!(other.place, Place::Asked(_)), "port 40002 is taken: {other:?}");
-    ids.remove_if_asked(own);
+    ids.settle(own, None);
     assert_eq!(shown(&ids).len(), 3);
+}
+
+/// Two threads that ask for the same: the listings tell them not apart, the kernel's answers do.
+#[test]
+fn each_gets_the_subflow_that_the_kernel_made_of_its_request() {
+    let places = |ids: &SubflowIds| ids.shown().map(|entry| (entry.id, entry.place.clone())).collect::<Vec<_>>();
+    let mut ids = SubflowIds::default();
+    update(&mut ids, &[1]);
+    let one = ids.begin(Place::Asked(request(0))).unwrap();
+    let other = ids.begin(Place::Asked(request(0))).unwrap();
+    // The second one's is there first, and is taken for the first one's.
+    update(&mut ids, &[1, 2]);
+    ids.settle(other, Some(2));
+    assert_eq!(places(&ids)[..2], [(other, Place::Kernel(2)), (one, Place::Asked(request(0)))]);
+    update(&mut ids, &[1, 2, 3]);
+    ids.settle(one, Some(3));
+    let all = [(other, Place::Kernel(2)), (one, Place::Kernel(3)), (1, Place::Kernel(1))];
+    assert_eq!(places(&ids), all);
+    // Nothing new in a listing of before, and nothing gone in a later one.
+    update(&mut ids, &[1, 2, 3]);
+    assert_eq!(places(&ids), all);
+    // Crosswise.
+    let one = ids.begin(Place::Asked(request(0))).unwrap();
+    let other = ids.begin(Place::Asked(request(0))).unwrap();
+    update(&mut ids, &[1, 2, 3, 4, 5]);
+    ids.settle(other, Some(4));
+    ids.settle(one, Some(5));
+    assert_eq!(places(&ids)[..2], [(other, Place::Kernel(4)), (one, Place::Kernel(5))]);
+    // The first one's died at once, and the second one's was taken for it.
+    let one = ids.begin(Place::Asked(request(0))).unwrap();
+    let other = ids.begin(Place::Asked(request(0))).unwrap();
+    update(&mut ids, &[1, 2, 3, 4, 5, 7]);
+    ids.settle(one, None);
+    ids.settle(other, Some(7));
+    update(&mut ids, &[1, 2, 3, 4, 5, 7]);
+    assert_eq!(places(&ids)[..2], [(other, Place::Kernel(7)), (5, Place::Kernel(4))]);
+}
+
+/// A subflow of the peer's making, with the addresses that were asked for.
+#[test]
+fn what_the_peer_opens_meanwhile_is_not_lost() {
+    let mut ids = SubflowIds::default();
+    update(&mut ids, &[1]);
+    let own = ids.begin(Place::Asked(request(0))).unwrap();
+    update(&mut ids, &[1, 2]);
+    ids.settle(own, Some(3));
+    update(&mut ids, &[1, 2, 3]);
+    assert_eq!(ids.get(own).map(|entry| entry.place.clone()), Some(Place::Kernel(3)));
+    assert_eq!(ids.get(3).map(|entry| entry.place.clone()), Some(Place::Kernel(2)));
 }
 
 #[test]
