@@ -62,9 +62,9 @@ $(BUILD)/libmptcpapi.a: $(BUILD)/std-no-backtrace.a capi/mptcpapi.map
 	$(AR) rcsD $@ $(BUILD)/mptcpapi.o
 	rm $(BUILD)/mptcpapi.o
 
-go-lib: $(BUILD)/libmptcpapi.a  ## the static library and the header into the Go module
+go-lib: $(BUILD)/libmptcpapi.a  ## the static library and the headers into the Go module
 	mkdir -p $(GO_CAPI)/lib/linux_$(GO_ARCH)
-	install -m 644 include/mptcpapi.h $(GO_CAPI)/mptcpapi.h
+	install -m 644 include/mptcpapi.h include/mptcpapi_paper.h $(GO_CAPI)/
 	install -m 644 $< $(GO_CAPI)/lib/linux_$(GO_ARCH)/libmptcpapi.a
 
 header:  ## writes include/mptcpapi.h from the Rust sources

@@ -46,12 +46,14 @@ func inCheckout(t *testing.T, path string) string {
 
 func TestConstantsAreCurrent(t *testing.T) {
 	gotool(t, ".", nil, "run", "./internal/gen", "-check")
-	original, err := os.ReadFile(inCheckout(t, "include/mptcpapi.h"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if copied, err := os.ReadFile("internal/capi/mptcpapi.h"); err != nil || !bytes.Equal(original, copied) {
-		t.Errorf("internal/capi/mptcpapi.h is not include/mptcpapi.h: make go-lib, then go generate (%v)", err)
+	for _, name := range []string{"mptcpapi.h", "mptcpapi_paper.h"} {
+		original, err := os.ReadFile(inCheckout(t, "include/"+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if copied, err := os.ReadFile("internal/capi/" + name); err != nil || !bytes.Equal(original, copied) {
+			t.Errorf("internal/capi/%s is not include/%s: make go-lib, then go generate (%v)", name, name, err)
+		}
 	}
 }
 
@@ -63,11 +65,13 @@ func TestWithoutCgo(t *testing.T) {
 	}
 	gotool(t, ".", without, "vet", "./...")
 	for _, system := range []string{"darwin", "windows", "freebsd"} {
-		gotool(t, ".", []string{"CGO_ENABLED=0", "GOOS=" + system}, "build", ".")
+		gotool(t, ".", []string{"CGO_ENABLED=0", "GOOS=" + system}, "build", "./...")
 	}
-	with, stub := gotool(t, ".", nil, "doc", "-all", "."), gotool(t, ".", without, "doc", "-all", ".")
-	if with != stub || !strings.Contains(with, "func Dial(") {
-		t.Errorf("the API without cgo is not the same; with:\n%s\nwithout:\n%s", with, stub)
+	for directory, name := range map[string]string{".": "func Dial(", "./paper": "func GetSubIDs("} {
+		with, stub := gotool(t, ".", nil, "doc", "-all", directory), gotool(t, ".", without, "doc", "-all", directory)
+		if with != stub || !strings.Contains(with, name) {
+			t.Errorf("the API without cgo is not the same; with:\n%s\nwithout:\n%s", with, stub)
+		}
 	}
 }
 
@@ -91,11 +95,12 @@ import (
 	"fmt"
 
 	mptcpapi "github.com/mptcpapi/mptcpapi/go"
+	"github.com/mptcpapi/mptcpapi/go/paper"
 )
 
 func main() {
 	_, err := mptcpapi.Probe()
-	fmt.Println(mptcpapi.Version(), err)
+	fmt.Println(mptcpapi.Version(), paper.StockOptions(false), err)
 }
 `)
 	gotool(t, directory, nil, "mod", "vendor")

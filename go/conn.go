@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/mptcpapi/mptcpapi/go/internal/bridge"
 	"github.com/mptcpapi/mptcpapi/go/internal/capi"
 )
 
@@ -37,7 +38,18 @@ type Conn struct {
 //
 // Errors: EINVAL for nil; ErrUnsupported in a program built without cgo.
 func From(conn syscall.Conn) (*Conn, error) {
-	const op = "connection"
+	raw, err := lend("connection", conn)
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{raw: raw}
+	c.readStatus = func(fd uintptr) { c.result = capi.Status(int(fd), &c.detail) }
+	c.readInfo = func(fd uintptr) { c.result = capi.ReadInfo(int(fd), &c.info, &c.detail) }
+	c.readSubflows = func(fd uintptr) { c.result = capi.Subflows(int(fd), c.array, c.flags, &c.detail) }
+	return c, nil
+}
+
+func lend(op string, conn syscall.Conn) (syscall.RawConn, error) {
 	if err := unavailable(op); err != nil {
 		return nil, err
 	}
@@ -48,11 +60,20 @@ func From(conn syscall.Conn) (*Conn, error) {
 	if err != nil {
 		return nil, notLent(op, err)
 	}
-	c := &Conn{raw: raw}
-	c.readStatus = func(fd uintptr) { c.result = capi.Status(int(fd), &c.detail) }
-	c.readInfo = func(fd uintptr) { c.result = capi.ReadInfo(int(fd), &c.info, &c.detail) }
-	c.readSubflows = func(fd uintptr) { c.result = capi.Subflows(int(fd), c.array, c.flags, &c.detail) }
-	return c, nil
+	return raw, nil
+}
+
+func init() {
+	bridge.Control = func(op string, conn syscall.Conn, call func(fd int)) error {
+		raw, err := lend(op, conn)
+		if err != nil {
+			return err
+		}
+		if err := raw.Control(func(fd uintptr) { call(int(fd)) }); err != nil {
+			return notLent(op, err)
+		}
+		return nil
+	}
 }
 
 // isNil is also true of a nil pointer in the interface, with which package net panics.

@@ -108,7 +108,7 @@ func (c *Conn) SetBackup(id uint32, on bool) error {
 //
 // Source: generic netlink mptcp_pm (ANNOUNCE).
 func (c *Conn) Announce(address netip.AddrPort) (addressId uint8, err error) {
-	to := sockaddrOf(address)
+	to := capi.SockaddrOf(address)
 	err = c.control("announce", func(fd int, e *capi.Error) int {
 		return capi.Announce(fd, &to, &addressId, e)
 	})

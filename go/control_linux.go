@@ -5,7 +5,6 @@ package mptcpapi
 import (
 	"context"
 	"math"
-	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -20,7 +19,7 @@ func (c *Conn) openSubflow(ctx context.Context, op string, open Open) (Subflow, 
 		return Subflow{}, err
 	}
 	defer syscall.Close(fd)
-	wanted := capi.Open{Local: sockaddrOf(open.Local), Remote: sockaddrOf(open.Remote), TimeoutMs: timeLeft(ctx)}
+	wanted := capi.Open{Local: capi.SockaddrOf(open.Local), Remote: capi.SockaddrOf(open.Remote), TimeoutMs: timeLeft(ctx)}
 	copy(wanted.Interface[:], open.Interface)
 	if open.Backup {
 		wanted.Backup = 1
@@ -174,20 +173,4 @@ func pollable(op string, fd int) (*os.File, syscall.RawConn, error) {
 		return nil, nil, &OpError{Op: op, Errno: syscall.EMFILE, Kind: ErrOs, cause: err}
 	}
 	return file, raw, nil
-}
-
-// sockaddrOf is the address for the library; of the zero AddrPort one without family.
-func sockaddrOf(address netip.AddrPort) (c capi.Sockaddr) {
-	ip := address.Addr()
-	switch {
-	case ip.Is4():
-		c.Family, c.Ip4 = syscall.AF_INET, ip.As4()
-	case ip.Is6():
-		c.Family, c.Ip6 = syscall.AF_INET6, ip.As16()
-		if ip.Zone() != "" {
-			c.Scope = zoneNumber(ip.Zone())
-		}
-	}
-	c.Port = [2]byte{byte(address.Port() >> 8), byte(address.Port())}
-	return c
 }

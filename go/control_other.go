@@ -4,12 +4,7 @@
 
 package mptcpapi
 
-import (
-	"context"
-	"net/netip"
-
-	"github.com/mptcpapi/mptcpapi/go/internal/capi"
-)
+import "context"
 
 func (c *Conn) openSubflow(_ context.Context, op string, _ Open) (Subflow, error) {
 	return Subflow{}, unavailable(op)
@@ -25,8 +20,4 @@ func (c *Conn) eventSource(op string) (EventSource, error) {
 
 func (c *Conn) pathEvents(_ context.Context, op string, _ PathOptions) (<-chan PathEvent, error) {
 	return nil, unavailable(op)
-}
-
-func sockaddrOf(netip.AddrPort) capi.Sockaddr {
-	return capi.Sockaddr{}
 }

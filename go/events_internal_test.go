@@ -42,7 +42,7 @@ func TestDecodeEvents(t *testing.T) {
 	c := capi.Event{Kind: capi.EventSubflowClosed, Token: 1, Subflow: 2, Error: 104, ResetReason: 3, AddressId: -1, Backup: -1,
 		Polled: 1}
 	c.Local = capi.Sockaddr{Family: syscall.AF_INET, Port: [2]byte{1, 2}, Ip4: [4]byte{10, 0, 0, 1}}
-	c.Remote = sockaddrOf(netip.MustParseAddrPort("[fe80::2%7]:443"))
+	c.Remote = capi.SockaddrOf(netip.MustParseAddrPort("[fe80::2%7]:443"))
 	c.Last.Id, c.Last.RttUs = 2, 55
 	var known names
 	want := Event{Kind: EventSubflowClosed, Token: 1, Subflow: 2, Local: netip.MustParseAddrPort("10.0.0.1:258"),
@@ -56,12 +56,12 @@ func TestDecodeEvents(t *testing.T) {
 	if have := eventOf(&c, &known); !reflect.DeepEqual(have, want) {
 		t.Errorf("\n%+v instead of\n%+v", have, want)
 	}
-	p := capi.PathEvent{Kind: capi.PathEventStalled, Subflow: 3, Local: sockaddrOf(netip.MustParseAddrPort("10.0.0.1:0"))}
+	p := capi.PathEvent{Kind: capi.PathEventStalled, Subflow: 3, Local: capi.SockaddrOf(netip.MustParseAddrPort("10.0.0.1:0"))}
 	copy(p.Interface[:], "path1")
 	if have := pathEventOf(&p); have != (PathEvent{PathStalled, 3, netip.MustParseAddr("10.0.0.1"), "path1"}) {
 		t.Errorf("%+v", have)
 	}
-	if sockaddrOf(netip.AddrPort{}) != (capi.Sockaddr{}) {
+	if capi.SockaddrOf(netip.AddrPort{}) != (capi.Sockaddr{}) {
 		t.Error("the zero address is not given")
 	}
 }

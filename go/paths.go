@@ -89,7 +89,7 @@ func pathEventOf(c *capi.PathEvent) PathEvent {
 	return PathEvent{
 		Kind:      PathEventKind(c.Kind),
 		Subflow:   c.Subflow,
-		Local:     addrPort(&c.Local).Addr(),
+		Local:     c.Local.AddrPort().Addr(),
 		Interface: capi.Text(c.Interface[:]),
 	}
 }

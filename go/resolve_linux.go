@@ -7,8 +7,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"strconv"
 	"syscall"
+
+	"github.com/mptcpapi/mptcpapi/go/internal/capi"
 )
 
 // ipNetworks are the networks of Dial and Listen, and what their addresses are called by the resolver.
@@ -69,22 +70,9 @@ func sockaddr(address netip.AddrPort) (to syscall.Sockaddr, family int) {
 	}
 	six := &syscall.SockaddrInet6{Port: int(address.Port()), Addr: address.Addr().As16()}
 	if zone := address.Addr().Zone(); zone != "" {
-		six.ZoneId = zoneNumber(zone)
+		six.ZoneId = capi.ZoneNumber(zone)
 	}
 	return six, syscall.AF_INET6
-}
-
-// zoneNumber is the number of a zone, which is the name or the number of an interface. As in package net it is 0 where
-// there is none: then the kernel says what is wrong.
-func zoneNumber(zone string) uint32 {
-	if found, err := net.InterfaceByName(zone); err == nil {
-		return uint32(found.Index)
-	}
-	number, err := strconv.ParseUint(zone, 10, 32)
-	if err != nil {
-		return 0
-	}
-	return uint32(number)
 }
 
 // tcpAddr is the address as package net writes it into errors.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	mptcpapi "github.com/mptcpapi/mptcpapi/go"
+	"github.com/mptcpapi/mptcpapi/go/paper"
 )
 
 // Without cgo every call says so, and none panics.
@@ -34,7 +35,12 @@ func TestStub(t *testing.T) {
 			}
 			return err
 		},
-		"features": func() error { _, err := mptcpapi.Probe(); return err },
+		"features":    func() error { _, err := mptcpapi.Probe(); return err },
+		"get_sub_ids": func() error { _, err := paper.GetSubIDs(listener.(*net.TCPListener)); return err },
+		"getsockopt": func() error {
+			_, err := paper.Getsockopt(listener.(*net.TCPListener), paper.MPTCP_GET_SUB_IDS, make([]byte, 64))
+			return err
+		},
 	}
 	for op, call := range calls {
 		err := call()
@@ -51,6 +57,9 @@ func TestStub(t *testing.T) {
 	var view *mptcpapi.Conn
 	if _, err := view.Subflows(); !errors.Is(err, syscall.EINVAL) {
 		t.Error(err)
+	}
+	if paper.StockOptions(true) || paper.StockOptions(true) {
+		t.Error("stock options without a library")
 	}
 	if mptcpapi.Version() != "" || mptcpapi.StatusMptcp.String() != "mptcp" {
 		t.Error("version or words")

@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
-	"strconv"
-	"syscall"
 
 	"github.com/mptcpapi/mptcpapi/go/internal/capi"
 )
@@ -161,8 +159,8 @@ func (n *names) keep(text []byte) string {
 // decode fills in one subflow from the library's. Field by field: a composite literal would be built on the side and copied.
 func (s *Subflow) decode(c *capi.Subflow, n *names) {
 	s.Id = c.Id
-	s.Local = addrPort(&c.Local)
-	s.Remote = addrPort(&c.Remote)
+	s.Local = c.Local.AddrPort()
+	s.Remote = c.Remote.AddrPort()
 	s.State = TCPState(c.State)
 	s.RttUs = c.RttUs
 	s.RttvarUs = c.RttvarUs
@@ -186,22 +184,6 @@ func (s *Subflow) decode(c *capi.Subflow, n *names) {
 	s.Congestion = n.of(&c.Congestion)
 	s.Tos = c.Tos
 	s.Interface = n.of(&c.Interface)
-}
-
-// addrPort translates a socket address. Link-local IPv6 addresses get the number of their interface as zone: its name may
-// belong to another network namespace.
-func addrPort(c *capi.Sockaddr) netip.AddrPort {
-	var ip netip.Addr
-	switch c.Family {
-	case syscall.AF_INET:
-		ip = netip.AddrFrom4(c.Ip4)
-	case syscall.AF_INET6:
-		ip = netip.AddrFrom16(c.Ip6)
-		if c.Scope != 0 {
-			ip = ip.WithZone(strconv.FormatUint(uint64(c.Scope), 10))
-		}
-	}
-	return netip.AddrPortFrom(ip, uint16(c.Port[0])<<8|uint16(c.Port[1]))
 }
 
 // String is the subflow in one line, for logs: its id, addresses, state and round-trip time.

@@ -575,14 +575,34 @@ int mptcpapi_subflow_setsockopts(int fd, struct mptcpapi_option *options, size_t
 /** mptcpapi_subflow_setsockopts that tells more about a failure. */
 int mptcpapi_subflow_setsockopts_e(int fd, struct mptcpapi_option *options, size_t count, struct mptcpapi_error *error);
 
+/** mptcpapi_setsockopt of an option that is not the paper's, telling more about a failure: 0 or -errno. */
+int mptcpapi_setsockopt_e(int fd, int level, int name, const void *value, socklen_t length, struct mptcpapi_error *error);
+
 /**
- * setsockopt(2) on the whole connection, also in how it answers: 0, or -1 with errno. Afterwards the subflows that were
- * given a value of their own for this option, by this process, get it again.
+ * getsockopt(2) that also answers the options of "An enhanced socket API for Multipath TCP" (ANRW '16), at IPPROTO_TCP:
+ * MPTCP_GET_SUB_IDS, MPTCP_CLOSE_SUB_ID, MPTCP_GET_SUB_TUPLE, MPTCP_OPEN_SUB_TUPLE and MPTCP_SUB_GETSOCKOPT of
+ * mptcpapi_paper.h. Any other option goes to the kernel.
+ *
+ * Returns 0, or -1 with errno, as the paper's kernel did: EINVAL (a length, an id), EOPNOTSUPP (not an MPTCP connection,
+ * or not any more; an open on one that the kernel's path manager runs), EFAULT, EPERM (no right to control the
+ * connection), ENOPROTOOPT, and those of bind(2) and connect(2). A subflow that is opened before data has flowed is asked
+ * for at a later call of this function on that connection. Any thread may call it.
+ */
+int mptcpapi_getsockopt(int fd, int level, int name, void *value, socklen_t *length);
+
+/**
+ * setsockopt(2) that also answers MPTCP_SUB_SETSOCKOPT of mptcpapi_paper.h, at IPPROTO_TCP. Of any other option, which goes
+ * to the kernel, the subflows that were given a value of their own by this process get it again.
+ *
+ * Returns 0, or -1 with errno: as mptcpapi_getsockopt. Any thread may call it.
  */
 int mptcpapi_setsockopt(int fd, int level, int name, const void *value, socklen_t length);
 
-/** mptcpapi_setsockopt that tells more about a failure, and returns 0 or -errno. */
-int mptcpapi_setsockopt_e(int fd, int level, int name, const void *value, socklen_t length, struct mptcpapi_error *error);
+/**
+ * Whether mptcpapi_getsockopt and mptcpapi_setsockopt of this process also answer the options 42 to 45 as the MPTCP
+ * kernels 0.9x did. Off (0) at first: Linux uses these numbers otherwise. Returns what it was.
+ */
+int mptcpapi_stock_options(int on);
 
 /**
  * Begins to watch a connection, which must be connected or connecting. Its descriptor is remembered by number only: the

@@ -7,16 +7,6 @@
 // so memory of Go can be handed to C.
 package capi
 
-// Sockaddr is struct sockaddr_storage, as far as sockaddr_in and sockaddr_in6 use it.
-type Sockaddr struct {
-	Family uint16
-	Port   [2]byte // in network order
-	Ip4    [4]byte // of sockaddr_in6: the flow label
-	Ip6    [16]byte
-	Scope  uint32
-	_      [100]byte
-}
-
 // Subflow is struct mptcpapi_subflow.
 type Subflow struct {
 	Size             uint32
