@@ -1,39 +1,49 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The server, as the opener sees it. A process with a thread that is stuck in the kernel can be killed, but it does not
-//! go: its descriptors stay open and waitpid() waits. What can be noticed is that its first thread is gone.
+//! go: its descriptors stay open and waitpid() waits. One pipe is closed even so: see [`keep_open`].
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use mptcpapi::serving::keep_open;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, waitpid};
 
 /// After its end is noticed, it is gone in so long, or stuck.
 const GONE_WITHIN: Duration = Duration::from_millis(200);
 
+/// A sign of life: what hears it, and what gives it.
+pub(crate) fn life() -> io::Result<(OwnedFd, Life)> {
+    let (heard, given) = pipe_with(PipeFlags::CLOEXEC)?;
+    Ok((heard, Life(given)))
+}
+
+/// Gives the sign, in the process that it is of.
+#[derive(Debug)]
+pub(crate) struct Life(OwnedFd);
+
+impl Life {
+    pub(crate) fn live(self) -> io::Result<()> {
+        keep_open(self.0)
+    }
+}
+
 /// A child process.
 #[derive(Debug)]
 pub(crate) struct Child {
     pid: Pid,
-    /// Readable when the first thread is gone; without that (before 6.9), when all are.
-    first: OwnedFd,
+    life: OwnedFd,
+    /// Readable when all its threads are gone.
     all: OwnedFd,
 }
 
 impl Child {
-    pub(crate) fn new(pid: u32) -> io::Result<Child> {
+    pub(crate) fn new(pid: u32, life: OwnedFd) -> io::Result<Child> {
         let pid = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidInput)?;
-        // PIDFD_THREAD
-        let of_thread = PidfdFlags::from_bits_retain(OFlags::EXCL.bits());
-        let all = pidfd_open(pid, PidfdFlags::empty())?;
-        let first = match pidfd_open(pid, of_thread) {
-            Err(Errno::INVAL) => all.try_clone()?,
-            first => first?,
-        };
-        Ok(Child { pid, first, all })
+        Ok(Child { pid, life, all: pidfd_open(pid, PidfdFlags::empty())? })
     }
 
     pub(crate) fn tell(&self, signal: Signal) {
@@ -50,8 +60,9 @@ impl Child {
     }
 }
 
+/// Readable when it is dead, or dying.
 impl AsFd for Child {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.first.as_fd()
+        self.life.as_fd()
     }
 }

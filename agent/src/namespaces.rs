@@ -131,16 +131,18 @@ impl Namespaces {
         lock(&self.0).len()
     }
 
-    /// Gives back what is unused; true where something is left.
-    pub(crate) fn sweep(&self, line: &Line) -> bool {
-        let limit = now().saturating_sub(IDLE.as_nanos() as u64);
+    /// Gives back what is unused: when there may be more to give back, if something is left.
+    pub(crate) fn sweep(&self, line: &Line) -> Option<Duration> {
         let mut known = lock(&self.0);
-        let is_idle = |one: &Arc<Namespace>| one.is_idle() && one.used.load(Ordering::Relaxed) < limit;
-        let idle: Vec<u64> = known.values().filter(|one| is_idle(one)).map(|one| one.cookie).collect();
-        for cookie in idle {
-            known.remove(&cookie);
-            line.forget(cookie);
-        }
-        !known.is_empty()
+        let age = |one: &Namespace| Duration::from_nanos(now().saturating_sub(one.used.load(Ordering::Relaxed)));
+        known.retain(|cookie, one| {
+            let is_kept = age(one) < IDLE || !one.is_idle();
+            if !is_kept {
+                line.forget(*cookie);
+            }
+            is_kept
+        });
+        // What is old, and yet used, is looked at again a while later.
+        known.values().map(|one| IDLE.checked_sub(age(one)).filter(|left| !left.is_zero()).unwrap_or(IDLE)).min()
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The process that talks to clients. Its threads wait for the same things, and each does one to its end. There is
 //! always one that waits: who goes into something that may take long sees to that first. The first thread of the process
-//! only waits, so that it can always die: by that the opener notices the end.
+//! does nothing: it is never the one that is stuck, and a process that was killed is seen to be dead.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -242,8 +242,9 @@ impl Server {
                 self.closing.ring();
                 let is_told = self.tell_unwritten();
                 self.users.sweep();
-                if self.namespaces.sweep(&self.line) || !is_told {
-                    self.sweep_timer.within(IDLE);
+                let again = self.namespaces.sweep(&self.line).or((!is_told).then_some(IDLE));
+                if let Some(time) = again {
+                    self.sweep_timer.within(time);
                 }
             }
             BELL => {

@@ -25,7 +25,7 @@ use rustix::process::Signal;
 use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::child::Child;
+use crate::child::{Child, Life, life};
 use crate::flips::{Record, open_own};
 use crate::opener::{Opener, line::Line};
 use crate::policy::Policy;
@@ -98,16 +98,17 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     }));
     let guard = timer().map_err(Error::io("timerfd"))?;
     let (ours, theirs) = line().map_err(Error::io("socketpair"))?;
+    let (heard, life) = life().map_err(Error::io("pipe"))?;
     let Some(server) = fork().map_err(Error::io("fork"))? else {
-        drop((ours, lock));
-        let parts = Served { listener, guard, line: theirs, record, serving, policy, family };
+        drop((ours, heard, lock));
+        let parts = Served { life, listener, guard, line: theirs, record, serving, policy, family };
         let ended = serve(parts, metrics, options);
         // Only ever an error.
         eprintln!("agent error=\"{}\"", ended.err().map_or_else(String::new, |error| error.to_string()));
         std::process::exit(1);
     };
-    drop((theirs, listener, metrics, serving));
-    let ended = open(ours, &record, &guard, server);
+    drop((theirs, life, listener, metrics, serving));
+    let ended = open(ours, &record, &guard, (server, heard));
     if is_ours {
         let _ = remove_socket(&places.socket);
     }
@@ -141,11 +142,11 @@ fn end_and_reload() -> io::Result<(UnixStream, UnixStream)> {
 }
 
 /// The opener's process, to its end.
-fn open(line: OwnedFd, record: &Record, guard: &OwnedFd, server: u32) -> Result<(), Error> {
+fn open(line: OwnedFd, record: &Record, guard: &OwnedFd, (server, life): (u32, OwnedFd)) -> Result<(), Error> {
     let doing = || Error::io("the opener");
     privileges::keep(privileges::OPENER).map_err(doing())?;
     let (end, reload) = end_and_reload().map_err(doing())?;
-    let server = Child::new(server).map_err(doing())?;
+    let server = Child::new(server, life).map_err(doing())?;
     let opener = Opener { line, record, timer: guard.as_fd(), server: &server, end: &end, reload: &reload };
     let was_asked = opener.run().map_err(doing())?;
     // The line is open until then: its end would tell the server that this process is gone.
@@ -170,6 +171,7 @@ fn open(line: OwnedFd, record: &Record, guard: &OwnedFd, server: u32) -> Result<
 
 /// What the server's process begins with.
 struct Served {
+    life: Life,
     listener: OwnedFd,
     guard: OwnedFd,
     line: OwnedFd,
@@ -183,8 +185,9 @@ struct Served {
 fn serve(served: Served, metrics: Option<UnixListener>, options: &Options) -> Result<(), Error> {
     let doing = || Error::io("the server");
     privileges::keep(privileges::SERVER).map_err(doing())?;
+    let Served { life, listener, guard, line, record, serving, policy, family } = served;
+    life.live().map_err(doing())?;
     log::start().map_err(doing())?;
-    let Served { listener, guard, line, record, serving, policy, family } = served;
     let lifeline = line.try_clone().map_err(doing())?;
     let (end, reload) = end_and_reload().map_err(doing())?;
     let line = Line::new(line, family);

@@ -100,6 +100,12 @@ pub fn cookie_of(socket: BorrowedFd<'_>) -> u64 {
     namespace_of(socket)
 }
 
+/// Keeps this open for exactly as long as the process lives: what else it has open can stay open for longer, where a
+/// thread of it is stuck in the kernel.
+pub fn keep_open(fd: OwnedFd) -> io::Result<()> {
+    serving::keep_open(fd)
+}
+
 /// Divides the process, which has one thread: the number of the child, or None in the child.
 pub fn fork() -> io::Result<Option<u32>> {
     serving::fork()

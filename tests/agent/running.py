@@ -27,6 +27,16 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20) -> 
     return value
 
 
+def threads(pid: int) -> int:
+    """Those that are left of it, the first one if it is dead not among them; whoever should collect the process may not."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    return int(fields["Threads"]) - fields["State"].startswith("Z")
+
+
 class Agent:
     """Runs until it is stopped. `start` is Popen, or what runs a program on a host of the lab."""
 

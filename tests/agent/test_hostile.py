@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -186,7 +187,7 @@ def test_a_token_is_read_each_time(agent: Agent, client: Client, connect: Connec
     assert client.ask(request, [one.fileno()]).errno == errno.ENOTCONN
 
 
-def test_ports_of_root(agent: Agent, connect: Connect) -> None:
+def test_ports_of_root(agent: Agent, connect: Connect, lab: Lab) -> None:
     one = connect()
     peer = one.getpeername()
     for uid, port, expected in (
@@ -201,6 +202,12 @@ def test_ports_of_root(agent: Agent, connect: Connect) -> None:
             reply = client.ask(Request(CREATE, local=("10.77.2.1", port), remote=peer, address_id=3), [one.fileno()])
             assert reply.errno == expected, (uid, port, reply)
             assert ("root" in reply.text) == (expected == errno.EPERM)
+    # What is root's is for the namespace to say, at any time.
+    with Client(agent.socket) as client:
+        for first, port, expected in ((500, 499, errno.EPERM), (500, 500, errno.EINVAL), (2000, 1999, errno.EPERM)):
+            lab.sysctl_client("net.ipv4.ip_unprivileged_port_start", first)
+            request = Request(CREATE, local=("10.77.2.1", port), remote=peer, address_id=3)
+            assert client.ask(request, [one.fileno()]).errno == expected, (first, port)
 
 
 def test_policy(start_agent: Callable[..., Agent], connect: Connect, lab: Lab) -> None:
@@ -265,6 +272,22 @@ def test_watched_at_one_time(start_agent: Callable[..., Agent], connect: Connect
             wait_until(lambda: watch(events) == 0, "room again")
 
 
+def token_of(connection: socket.socket) -> int:
+    """struct mptcp_info, behind six bytes of counts, two of padding and the flags."""
+    return struct.unpack_from("=I", connection.getsockopt(284, 1, 200), 12)[0]
+
+
+def event_token(message: bytes) -> int:
+    """struct nlmsghdr, struct genlmsghdr, attributes."""
+    place = 20
+    while place < len(message):
+        length, kind = struct.unpack_from("=HH", message, place)
+        if kind == 1:
+            return struct.unpack_from("=I", message, place + 4)[0]
+        place += (length + 3) & ~3
+    raise AssertionError("an event without a token")
+
+
 def test_events_are_of_this_connection_only(agent: Agent, client: Client, connect: Connect, lab: Lab) -> None:
     own, other = connect(), connect()
     with lab.enter():
@@ -273,11 +296,15 @@ def test_events_are_of_this_connection_only(agent: Agent, client: Client, connec
         events.bind((0, 0))
         events.settimeout(20)
         assert client.ask(Request(WATCH), [own.fileno(), events.fileno()]).errno == 0
-        # Of the other one first: what comes is of the own one.
+        tokens = [token_of(one) for one in (own, other)]
+        # The other one's are first, and there is nothing of them.
         other.close()
         own.close()
-        token = events.recv(4096)
-        assert token
+        assert event_token(events.recv(4096)) == tokens[0] != tokens[1]
+        events.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                assert event_token(events.recv(4096)) == tokens[0]
         # The filter stays, and the group cannot be had again.
         detach, attach, lock_filter, add_membership = 27, 26, 44, 1
         for level, option, value in (

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import socket
+import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,9 @@ from typing import Any
 import pytest
 from lab import Lab
 from running import Agent, wait_until
-from wire import Client
+from wire import BEGIN, DONE, Client, Request
 
+SETTING = "net.mptcp.path_manager"
 #: What systemd does.
 GIVE = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True)\n"
@@ -53,3 +58,62 @@ def test_a_socket_of_systemds(start_agent: Callable[..., Agent], lab: Lab, tmp_p
         finally:
             agent.stop()
         assert os.path.exists(path)
+
+
+@pytest.mark.parametrize("name", ["lock", "switches"])
+def test_files_that_others_made_first(agent: Agent, tmp_path: Path, name: str) -> None:
+    """In a directory that is not root's alone. They could be locked for ever, or say anything."""
+    path = tmp_path / f"agent.sock.{name}"
+    path.write_text("")
+    argv = [*agent.argv[:2], "--socket", str(tmp_path / "agent.sock")]
+    for make in (lambda: os.chown(path, 1000, 1000), lambda: (path.unlink(), os.mkfifo(path))):
+        make()
+        process = subprocess.run(argv, capture_output=True, text=True, timeout=20)
+        assert process.returncode == 1 and str(path) in process.stderr, process.stderr
+
+
+def test_modes(agent: Agent) -> None:
+    for name, mode in (("", 0o666), (".lock", 0o600), (".switches", 0o600)):
+        found = os.stat(agent.socket + name)
+        assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (0, mode), name
+
+
+def test_a_record_of_another_start_of_the_machine(agent: Agent, lab: Lab) -> None:
+    """Its numbers mean other namespaces now."""
+    with lab.enter(), socket.socket() as one:
+        cookie = one.getsockopt(socket.SOL_SOCKET, 71, 8)
+    lab.sysctl_client(SETTING, "userspace")
+    head = Path(agent.socket + ".switches").read_bytes()[:16]
+    agent.process.kill()
+    agent.process.wait(20)
+    for boot, expected in ((bytes(16), "userspace"), (head, "kernel")):
+        Path(agent.socket + ".switches").write_bytes(boot + cookie + (1).to_bytes(8, sys.byteorder))
+        agent.begin()
+        assert lab.sysctl_client(SETTING).strip() == expected
+        agent.process.send_signal(signal.SIGTERM)
+        assert agent.process.wait(20) == 0
+    agent.begin()
+
+
+def test_two_agents_in_two_places(agent: Agent, start_agent: Callable[..., Agent], lab: Lab) -> None:
+    """They take turns at the switch of a namespace, by its lock."""
+    other = start_agent()
+    with lab.enter():
+        witness = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    outcomes: list[int] = []
+
+    def shake(path: str) -> None:
+        for _ in range(100):
+            with Client(path, 0) as client:
+                reply = client.ask(Request(BEGIN), [witness.fileno()])
+                assert reply.errno == 0, reply
+                outcomes.append(client.ask(Request(DONE)).errno)
+
+    threads = [threading.Thread(target=shake, args=(one.socket,)) for one in (agent, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    witness.close()
+    assert len(outcomes) == 200 and set(outcomes) <= {0, errno.EAGAIN} and outcomes.count(0) > 150
+    assert lab.sysctl_client(SETTING).strip() == "kernel"

@@ -116,7 +116,11 @@ def connect_as(uid: int, path: str) -> socket.socket:
     """The agent goes by who connects, whoever has the socket later."""
     if uid == os.geteuid():
         made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        made.connect(path)
+        try:
+            made.connect(path)
+        except OSError:
+            made.close()
+            raise
         return made
     ours, theirs = socket.socketpair()
     child = os.fork()

@@ -16,6 +16,34 @@ pub(crate) fn namespace_fd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Keeps this open in a thread that has nothing else open, and shares its descriptors with no other: so it is closed as
+/// soon as the process is killed. All that other threads have open stays so for as long as one of them is stuck in the
+/// kernel.
+pub(crate) fn keep_open(fd: OwnedFd) -> io::Result<()> {
+    let number = fd.as_raw_fd() as libc::c_uint;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::Builder::new().name("alive".into()).spawn(move || {
+        // SAFETY: from here on the thread uses no descriptor at all; those that it closes are copies of its own.
+        let outcome = unsafe {
+            check(libc::unshare(libc::CLONE_FILES).into())
+                .and_then(|_| check(libc::syscall(libc::SYS_close_range, number + 1, libc::c_uint::MAX, 0)))
+                .and_then(|_| match number.checked_sub(1) {
+                    Some(last) => check(libc::syscall(libc::SYS_close_range, 0, last, 0)),
+                    None => Ok(0),
+                })
+        };
+        let is_alone = outcome.is_ok();
+        let _ = sender.send(outcome);
+        while is_alone {
+            std::thread::park();
+        }
+    })?;
+    receiver.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))??;
+    // The thread has a copy.
+    drop(fd);
+    Ok(())
+}
+
 /// A second process: its number, or None in itself.
 ///
 /// # Errors
