@@ -28,6 +28,8 @@ use crate::table::BySocket;
 const SOCKETS: usize = 16_384;
 /// How often somebody else's open is looked at again, until the kernel's number of its subflow is known.
 const LOOKS: usize = 100;
+/// Longer than the kernel's `struct tcp_info` will be for long.
+const TCP_INFO_MAX: usize = 512;
 
 /// A connection whose subflows have the paper's ids.
 pub(super) struct Numbered<'fd> {
@@ -233,6 +235,19 @@ impl<'fd> View<'fd> {
             self.snapshot.present().find(is_it).copied()
         };
         shown.iter().filter_map(of_place).collect()
+    }
+
+    /// `struct tcp_info` by the kernel's numbers; of dead subflows only where the kernel gives all at once (6.5).
+    pub(super) fn tcp_infos(&self) -> Vec<(u32, Vec<u8>)> {
+        let of_one = |subflow: &Subflow| {
+            let mut info = vec![0; TCP_INFO_MAX];
+            let option = (libc::IPPROTO_TCP, libc::TCP_INFO);
+            let length = self.numbered.connection.subflow_option(subflow.id, option.0, option.1, &mut info).ok()?;
+            info.truncate(length);
+            Some((subflow.id, info))
+        };
+        let all = sockopt::tcp_infos(self.numbered.fd());
+        all.unwrap_or_else(|_| self.snapshot.present().filter_map(of_one).collect())
     }
 
     /// GET_SUB_TUPLE.

@@ -14,7 +14,7 @@ use crate::codec::uapi::{IPPROTO_MPTCP, MPTCP_INFO, MptcpInfo, SOL_MPTCP};
 use crate::subflow::{INITIAL_ID, TcpState};
 use crate::sys::fork::hold_off_forks;
 use crate::sys::netlink::lock;
-use crate::sys::sockopt::{getsockopt_number, identity, tcp_infos};
+use crate::sys::sockopt::{getsockopt_number, identity};
 use crate::table::BySocket;
 
 const ENABLED: i32 = 42;
@@ -163,7 +163,7 @@ fn info(fd: BorrowedFd<'_>, caller: &Caller<'_>, value: u64, length: u64) -> Ans
     let view = View::new(fd, "getsockopt").map_err(|_| libc::EINVAL)?;
     let mut bytes: [u8; INFO_SIZE] = caller.read(value)?;
     let mut request = Request::new(&bytes);
-    let infos = tcp_infos(fd).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
+    let infos = view.tcp_infos();
     let tcp_info = |number: u32| infos.iter().find(|(other, _)| *other == number).map(|(_, info)| info.as_slice());
 
     request.meta_len = request.meta_len.min(META_SIZE);
