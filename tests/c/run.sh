@@ -150,7 +150,9 @@ for name in arguments control_arguments options descriptors concurrency two_subf
   every_way $name
 done
 lab_options=--peer
-every_way control
+for name in control paper paper_arguments; do
+  every_way $name
+done
 lab_options="--endpoints --peer"
 
 # The example, as its first line says. Both paths must be seen.
