@@ -4,6 +4,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::thread::sleep;
+use std::time::Duration;
 
 use mptcpapi::serving::fork;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -22,6 +24,8 @@ use crate::sys::seccomp::Listener;
 const STDERR: i32 = 2;
 /// The status of a program that nobody saw ending: its parent was killed in that moment.
 const LOST: Change = Change::Exited(125);
+/// For so long, in steps, a program that has ended is waited for to become our child.
+const ADOPTION: (Duration, u32) = (Duration::from_millis(5), 400);
 
 /// While the program runs.
 #[derive(Debug)]
@@ -70,7 +74,8 @@ impl Guardian {
     /// Of what is the program's, these only.
     fn keep_only(&self, others: &[i32]) -> io::Result<()> {
         let mut kept = others.to_vec();
-        kept.extend([&self.signals as &dyn AsFd, &self.listener, &self.program].map(|own| own.as_fd().as_raw_fd()));
+        let own: [&dyn AsFd; 3] = [&self.signals, &self.listener, &self.program];
+        kept.extend(own.map(|own| own.as_fd().as_raw_fd()));
         kept.extend(self.line.as_ref().map(|line| line.as_fd().as_raw_fd()));
         keep_only(&kept)
     }
@@ -91,25 +96,34 @@ impl Guardian {
     /// One round while the supervisor lives.
     fn attend(&mut self) -> io::Result<Option<Change>> {
         let Some(line) = &self.line else { return Ok(None) };
-        poll(&mut [PollFd::new(line, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)], None)?;
+        wait_for_any(&[line, &self.signals])?;
         for signal in self.signals.take() {
             if signal != libc::SIGCHLD {
                 // Where it is dead, the line says so.
                 let _ = line.tell(&Message::Signal(signal));
             }
         }
-        if !is_ready(line.as_fd(), PollFlags::IN | PollFlags::HUP) {
-            return Ok(None);
-        }
-        match line.hear() {
-            Ok(Some(Message::Changed(change))) => return Ok(Some(change)),
-            Ok(Some(_)) => {}
-            Ok(None) | Err(_) => {
+        match self.hear() {
+            Heard::Nothing => Ok(None),
+            Heard::Change(change) => Ok(Some(change)),
+            Heard::End => {
                 eprintln!("mptcpapi: the supervisor is dead: from now on, new sockets are plain TCP");
                 self.take_over();
+                Ok(None)
             }
         }
-        Ok(None)
+    }
+
+    /// What the supervisor says, or that it says nothing any more.
+    fn hear(&self) -> Heard {
+        match &self.line {
+            Some(line) if !is_ready(line.as_fd(), PollFlags::IN | PollFlags::HUP) => Heard::Nothing,
+            line => match line.as_ref().map(Line::hear) {
+                Some(Ok(Some(Message::Changed(change)))) => Heard::Change(change),
+                Some(Ok(Some(_))) => Heard::Nothing,
+                None | Some(Ok(None) | Err(_)) => Heard::End,
+            },
+        }
     }
 
     /// Answers what the supervisor was serving when it died.
@@ -123,8 +137,7 @@ impl Guardian {
 
     /// One round without a supervisor. The program, an orphan, is our child by now.
     fn stand_in(&self) -> io::Result<Option<Change>> {
-        let waiting: [&dyn AsFd; 3] = [&self.listener, &self.signals, &self.program];
-        poll(&mut waiting.map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)), None)?;
+        wait_for_any(&[&self.listener, &self.signals, &self.program])?;
         self.answer_one();
         for signal in self.signals.take() {
             if signal != libc::SIGCHLD {
@@ -132,7 +145,16 @@ impl Guardian {
             }
         }
         let is_over = self.program.is_over();
-        Ok(self.program.reap().or(is_over.then_some(LOST)))
+        let mut change = self.program.reap();
+        for _ in 0..if is_over { ADOPTION.1 } else { 0 } {
+            if change.is_some() {
+                break;
+            }
+            // A thread of the supervisor's has still to die.
+            sleep(ADOPTION.0);
+            change = self.program.reap();
+        }
+        Ok(change.or(is_over.then_some(LOST)))
     }
 
     fn answer_one(&self) {
@@ -150,23 +172,41 @@ impl Guardian {
         }
         let _ = self.keep_only(&[]);
         while !is_ready(self.listener.as_fd(), PollFlags::HUP) {
-            let supervisor = self.line.as_ref().map(|line| PollFd::new(line, PollFlags::IN));
-            let wanted = if supervisor.is_some() { PollFlags::empty() } else { PollFlags::IN };
-            let mut waiting = vec![PollFd::new(&self.listener, wanted)];
-            waiting.extend(supervisor);
-            if poll(&mut waiting, None).is_err() {
-                break;
-            }
-            match &self.line {
-                None => self.answer_one(),
-                Some(line) if is_ready(line.as_fd(), PollFlags::IN | PollFlags::HUP) => {
-                    if !matches!(line.hear(), Ok(Some(_))) {
+            let waited = match &self.line {
+                Some(line) => {
+                    let listener = PollFd::new(&self.listener, PollFlags::empty());
+                    poll(&mut [listener, readable(line)], None).map(drop).map_err(io::Error::from)
+                }
+                None => wait_for_any(&[&self.listener]),
+            };
+            match (waited, self.line.is_some()) {
+                (Err(_), _) => break,
+                (Ok(()), false) => self.answer_one(),
+                (Ok(()), true) => {
+                    if matches!(self.hear(), Heard::End) {
                         self.take_over();
                     }
                 }
-                Some(_) => {}
             }
         }
         leave(0)
     }
+}
+
+/// From the supervisor.
+enum Heard {
+    Nothing,
+    Change(Change),
+    /// It is dead, or dying.
+    End,
+}
+
+fn readable(fd: &dyn AsFd) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)
+}
+
+fn wait_for_any(fds: &[&dyn AsFd]) -> io::Result<()> {
+    let mut waiting: Vec<PollFd<'_>> = fds.iter().map(|fd| readable(*fd)).collect();
+    poll(&mut waiting, None)?;
+    Ok(())
 }

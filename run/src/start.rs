@@ -96,7 +96,7 @@ fn supervise(options: &Options, line: Line, in_flight: InFlight, mask: Mask, tra
         let kept = kept.into_iter().chain(trace.as_ref().map(|trace| trace as &dyn AsFd));
         keep_only(&kept.map(|kept| kept.as_fd().as_raw_fd()).collect::<Vec<_>>())?;
         let server = Arc::new(Server::new(options, listener.into(), trace)?);
-        threads::start(server.clone(), in_flight)?;
+        threads::start(server.clone(), in_flight, line.as_fd().as_raw_fd())?;
         to_program.tell(&Message::Go)?;
         Ok(Supervisor { server, program, signals })
     };

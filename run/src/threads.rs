@@ -4,9 +4,9 @@
 //! another one takes its place.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use rustix::event::PollFlags;
 use crate::answering::Server;
 use crate::children::is_ready;
 use crate::sys::in_flight::{InFlight, SLOTS, Slot};
+use crate::sys::process::do_without;
 
 const TICK: Duration = Duration::from_millis(1);
 /// So many ticks without a slow call, and nobody looks any more until the next call.
@@ -36,8 +37,9 @@ const fn state(term: u32, since: u32) -> u64 {
     (term as u64) << 32 | since as u64
 }
 
-/// Begins to answer.
-pub(crate) fn start(server: Arc<Server>, in_flight: InFlight) -> io::Result<()> {
+/// Begins to answer. A thread that waits for a lock of the program's cannot even be killed: so that the guardian learns
+/// of this process's end nevertheless, none of them keeps the line to it open.
+pub(crate) fn start(server: Arc<Server>, in_flight: InFlight, line: RawFd) -> io::Result<()> {
     let crew = Arc::new(Crew {
         server,
         begun: Instant::now(),
@@ -46,9 +48,19 @@ pub(crate) fn start(server: Arc<Server>, in_flight: InFlight) -> io::Result<()> 
         free: Mutex::new((0..SLOTS).rev().collect()),
         is_watched: AtomicBool::new(true),
     });
-    let watching = crew.clone();
-    let watchdog = spawn("watchdog", move || watching.watch())?;
-    crew.take_place(0, &Arc::new(watchdog.thread().clone()))
+    let (told, begun) = mpsc::channel();
+    spawn("watchdog", move || {
+        let begin = || {
+            do_without(line)?;
+            crew.take_place(0, &Arc::new(thread::current()))
+        };
+        let outcome = begin();
+        let goes_on = outcome.is_ok();
+        if told.send(outcome).is_ok() && goes_on {
+            crew.watch();
+        }
+    })?;
+    begun.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

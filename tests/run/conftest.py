@@ -56,8 +56,12 @@ def run(start: Callable[..., subprocess.Popen[Any]]) -> Run:
 
     def whole(argv: list[str], *options: str, **popen: Any) -> subprocess.CompletedProcess[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with start(argv, *options, **{**pipes, **popen}) as process:
+        process = start(argv, *options, **{**pipes, **popen})
+        try:
             output, errors = process.communicate()
+        finally:
+            # Only where it was broken off. What is left of it ends with the lab.
+            process.kill()
         return subprocess.CompletedProcess(argv, process.returncode, output, errors)
 
     return whole

@@ -61,7 +61,9 @@ assert [libc.socket(2, 1, 0) for _ in range(2)] == [0, fd]
 os.close(0)
 assert libc.socket(2, 1, 0) == 0
 # The kernel takes ints: what lies above them in the registers is nothing.
-assert libc.syscall(41 if os.uname().machine == "x86_64" else 198, *map(ctypes.c_ulong, (2 | 1 << 40, 1 | 1 << 63, 6))) > 0
+number = 41 if os.uname().machine == "x86_64" else 198
+made = libc.syscall(number, *map(ctypes.c_ulong, (2 | 1 << 40, 1 | 1 << 63, 6)))
+assert made > 0 and socket.socket(fileno=made).getsockopt(1, 38) == 262
 """
     python(text)
 

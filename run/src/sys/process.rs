@@ -22,6 +22,15 @@ pub(crate) fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
+/// From now on, this thread and those that it starts have a table of descriptors of their own, without this one: it is
+/// closed when the other threads are gone, whatever becomes of these.
+pub(crate) fn do_without(fd: RawFd) -> io::Result<()> {
+    // SAFETY: all other numbers mean what they did. Nothing in these threads uses this one.
+    check(unsafe { libc::unshare(libc::CLONE_FILES) })?;
+    // SAFETY: as above; who owns it owns the other table's.
+    check(unsafe { libc::close(fd) }).map(drop)
+}
+
 /// Signals as a program is to find them: what was ignored stays so, but for SIGPIPE, which Rust's runtime ignores.
 pub(crate) fn default_handlers() {
     for signal in 1..=libc::SIGRTMAX() {

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Any process of a run is killed: the program goes on, with less, and is never stuck."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from lab import Lab, wait_until
+from supervision import is_alive, program, supervisor
+
+Start = Callable[..., subprocess.Popen[str]]
+
+#: Says each time what it gets is another thing than before, and ends where asked to.
+CALLS = """
+import errno, select, socket, sys
+def outcome():
+    number = -1
+    try:
+        made = socket.socket()
+        number, protocol = made.fileno(), made.getsockopt(1, 38)
+    except OSError as error:
+        return f"socket {errno.errorcode[error.errno]} {number}"
+    try:
+        answer = made.getsockopt(6, 66, 64)
+    except OSError as error:
+        answer = errno.errorcode[error.errno]
+    made.close()
+    return f"{protocol} {answer}"
+last = None
+while not select.select([sys.stdin], [], [], 0)[0]:
+    if (now := outcome()) != last:
+        print(now, flush=True)
+        last = now
+sys.exit(9)
+"""
+SERVED, ALONE = "262 ENOTSUP\n", "6 ENOTSUP\n"
+TOLD = "mptcpapi: the supervisor is dead: from now on, new sockets are plain TCP\n"
+
+
+@pytest.fixture
+def calling(start: Start) -> Callable[[], subprocess.Popen[str]]:
+    def begin() -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        process = start([sys.executable, "-c", CALLS], stdin=pipe, stdout=pipe, stderr=pipe)
+        assert process.stdout.readline() == SERVED
+        return process
+
+    return begin
+
+
+def test_the_supervisor(calling: Callable[[], subprocess.Popen[str]]) -> None:
+    """At thirty moments of a call: nothing is ever seen but what it was and what it is then."""
+    for moment in range(30):
+        process = calling()
+        above = supervisor(process.pid)
+        time.sleep(moment * 0.0001)
+        os.kill(above, signal.SIGKILL)
+        assert process.stdout.readline() == ALONE
+        output, errors = process.communicate("end\n")
+        assert (output, errors, process.returncode) == ("", TOLD, 9)
+
+
+def test_the_guardian(calling: Callable[[], subprocess.Popen[str]], lab: Lab) -> None:
+    """Nobody tells the program's end any more; it is served as before."""
+    process = calling()
+    above, running = supervisor(process.pid), program(process.pid)
+    process.kill()
+    process.wait()
+    time.sleep(0.1)
+    assert is_alive(running)
+    process.stdin.write("end\n")
+    process.stdin.flush()
+    assert process.stdout.read() == ""
+    wait_until(lambda: not is_alive(running) and not is_alive(above), "the end of both", 20)
+    process.stdin.close(), process.stdout.close(), process.stderr.close()
+
+
+def test_both(calling: Callable[[], subprocess.Popen[str]]) -> None:
+    """Nobody is left who could answer: an error, which the kernel says."""
+    process = calling()
+    above = supervisor(process.pid)
+    process.kill()
+    os.kill(above, signal.SIGKILL)
+    said = process.stdout.readline()
+    assert said in ("socket ENOSYS -1\n", ALONE) or said.startswith("socket ENOSYS"), said
+    output, _ = process.communicate("end\n")
+    assert output in ("", "socket ENOSYS -1\n")
+
+
+def test_with_children_left_behind(start: Start) -> None:
+    """The command has ended, and what the program left is served; then that supervisor is killed too."""
+    script = 'trap "exit 3" USR1; exec 9<&0; "$@" <&9 & wait'
+    argv = ["bash", "-c", script, "bash", sys.executable, "-c", CALLS]
+    process = start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == SERVED
+    above = supervisor(process.pid)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait() == 3
+    os.kill(above, signal.SIGKILL)
+    assert process.stdout.readline() == ALONE
+    output, _ = process.communicate("end\n")
+    assert output == ""
+
+
+def test_signals_and_status_without_a_supervisor(start: Start) -> None:
+    text = """
+import signal, sys, time
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(5))
+print("ready", flush=True)
+time.sleep(60)
+"""
+    for number, status in ((signal.SIGUSR1, 5), (signal.SIGTERM, -signal.SIGTERM)):
+        process = start([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout.readline() == "ready\n"
+        os.kill(supervisor(process.pid), signal.SIGKILL)
+        assert process.stderr.readline() == TOLD
+        process.send_signal(number)
+        process.communicate()
+        assert process.returncode == status
