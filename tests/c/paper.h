@@ -53,8 +53,9 @@ static inline int set_at(int fd, int name, const void *value, socklen_t length) 
   }
 }
 
-/* A request in memory of exactly so many bytes, so that a sanitizer sees a use of more. Nothing is changed by a failure. */
-static inline int get(int fd, int name, const void *request, size_t given, socklen_t room, void *reply, socklen_t *filled) {
+/* A request in memory of exactly so many bytes: a sanitizer sees a use of more. Nothing is changed by a failure. */
+static inline int get(int fd, int name, const void *request, size_t given, socklen_t room, void *reply,
+  socklen_t *filled) {
   unsigned char *exact = malloc(room ? room : 1);
   int error;
   CHECK(exact && given <= room);

@@ -13,7 +13,8 @@
 enum { NOTHING = 9999 };
 
 /* Those that answer at getsockopt; 70 is a number without a meaning. */
-static const int names[] = {MPTCP_GET_SUB_IDS, MPTCP_CLOSE_SUB_ID, MPTCP_GET_SUB_TUPLE, MPTCP_OPEN_SUB_TUPLE, MPTCP_SUB_GETSOCKOPT};
+static const int names[] = {MPTCP_GET_SUB_IDS, MPTCP_CLOSE_SUB_ID, MPTCP_GET_SUB_TUPLE, MPTCP_OPEN_SUB_TUPLE,
+  MPTCP_SUB_GETSOCKOPT};
 enum { NAMES = sizeof names / sizeof *names };
 
 static void wrong_lengths_and_ids(int fd) {
@@ -87,9 +88,10 @@ static void wrong_pointers(int fd) {
     EQUAL(set_at(fd, MPTCP_SUB_SETSOCKOPT, &not_set, sizeof not_set), EFAULT);
     EQUAL(room, sizeof value);
   }
+  struct mptcp_sub_getsockopt negative = {1, IPPROTO_IP, IP_TOS, value, &room};
   room = (unsigned)-1;
-  length = sizeof(struct mptcp_sub_getsockopt);
-  EQUAL(get_at(fd, MPTCP_SUB_GETSOCKOPT, &(struct mptcp_sub_getsockopt){1, IPPROTO_IP, IP_TOS, value, &room}, &length), EINVAL);
+  length = sizeof negative;
+  EQUAL(get_at(fd, MPTCP_SUB_GETSOCKOPT, &negative, &length), EINVAL);
   /* Up to the end of what can be used, and one byte further. */
   memset(memory, POISON, page);
   length = 64;

@@ -14,8 +14,12 @@ struct command {
 int run_one(const struct command *commands, size_t count, char **words);
 int run_control(char **words);
 int run_option(char **words);
-/* LEVEL,NAME,VALUE into an option, whose value stays here until the next command; 0 where it is none. */
+int run_paper(char **words);
+/* IP, IP:PORT or [IP]:PORT; 0 where the text is none of them. */
+int parse_address(const char *text, struct sockaddr_storage *address);
+/* LEVEL,NAME,VALUE or only VALUE into an option, whose value stays here until the next command; 0 where it is none. */
 int parse_option(char *word, struct mptcpapi_option *option);
+int parse_value(const char *word, struct mptcpapi_option *option);
 void begin_options(void);
 
 int *slot(const char *word);
@@ -24,6 +28,7 @@ void connect_with(char **words, int flags);
 
 void answer_null(void);
 void answer_word(const char *word);
+void answer_bytes(const void *bytes, size_t length);
 void answer_failure(const struct mptcpapi_error *error);
 void answer_usage(const char *command);
 const char *json_bool(int value);

@@ -27,8 +27,7 @@ static void answer(int result, const struct mptcpapi_error *error) {
     answer_null();
 }
 
-/* IP, IP:PORT or [IP]:PORT; 0 where the text is none of them. */
-static int parse_address(const char *text, struct sockaddr_storage *address) {
+int parse_address(const char *text, struct sockaddr_storage *address) {
   char host[INET6_ADDRSTRLEN] = "";
   const char *port = NULL;
   const char *last = strrchr(text, ':');

@@ -18,9 +18,16 @@ enum { SLOTS = 1000, WORDS = 8 };
 /* Descriptors; closed ones keep their number. */
 static int slots[SLOTS];
 
-/* Every command prints its whole answer, and so do these four. */
+/* Every command prints its whole answer, and so do these. */
 
 void answer_null(void) { puts("{\"ok\": null}"); }
+
+void answer_bytes(const void *bytes, size_t length) {
+  printf("{\"ok\": \"");
+  for (size_t i = 0; i < length; i++)
+    printf("%02x", ((const unsigned char *)bytes)[i]);
+  puts("\"}");
+}
 
 void answer_word(const char *word) { printf("{\"ok\": \"%s\"}\n", word); }
 
@@ -402,7 +409,7 @@ static void run(char *line) {
   for (char *word = strtok(line, " \t\r\n"); word && count < WORDS; word = strtok(NULL, " \t\r\n"))
     words[count++] = word;
   if (count == 0 || (!run_one(commands, sizeof commands / sizeof *commands, words) && !run_control(words) &&
-                     !run_option(words)))
+                     !run_option(words) && !run_paper(words)))
     answer_usage(count > 0 ? words[0] : "");
 }
 

@@ -13,8 +13,7 @@ static size_t used;
 
 void begin_options(void) { used = 0; }
 
-/* VALUE of the contract; 0 where it is none. */
-static int parse_value(const char *word, struct mptcpapi_option *option) {
+int parse_value(const char *word, struct mptcpapi_option *option) {
   char *place = values + used;
   size_t length = 0;
   if (strlen(word) > sizeof values - used)
@@ -82,14 +81,10 @@ static void command_getopt(char **words) {
     return;
   }
   memcpy(&integer, value, sizeof integer);
-  if (as_int) {
+  if (as_int)
     printf("{\"ok\": %d}\n", integer);
-    return;
-  }
-  printf("{\"ok\": \"");
-  for (socklen_t i = 0; i < length; i++)
-    printf("%02x", value[i]);
-  puts("\"}");
+  else
+    answer_bytes(value, length);
 }
 
 static void command_setopt(char **words) {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import mptcpapi
+from mptcpapi import paper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,6 +144,24 @@ def path_event(slot: str, milliseconds: str) -> dict[str, Any] | None:
     return texts(told) if told else None
 
 
+def paper_tuple(slot: str, subflow: str) -> dict[str, Any]:
+    local, remote = paper.get_sub_tuple(slots[slot], int(subflow))
+    return {"local": str(local), "remote": str(remote), "id": int(subflow)}
+
+
+def paper_open(slot: str, *words: str) -> int:
+    options: dict[str, Any] = dict(word.split("=", 1) for word in words)
+    options["low_prio"] = options.get("low_prio") == "1"
+    return paper.open_sub_tuple(slots[slot], **options)
+
+
+def paper_get_option(slot: str, subflow: str, level: str, name: str, length: str) -> int | str:
+    option = int(subflow), int(level), int(name)
+    if length == "int":
+        return paper.sub_getsockopt(slots[slot], *option)
+    return paper.sub_getsockopt(slots[slot], *option, int(length)).hex()
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "version": lambda: mptcpapi.__version__,
     "features": features,
@@ -182,6 +201,15 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     ),
     "setopts": set_options,
     "setconn": lambda slot, level, name, text: connection(slot).set_option(int(level), int(name), value(text)),
+    "paperids": lambda slot: [status._asdict() for status in paper.get_sub_ids(slots[slot])],
+    "papertuple": paper_tuple,
+    "paperopen": paper_open,
+    "paperclose": lambda slot, subflow: paper.close_sub_id(slots[slot], int(subflow)),
+    "papergetopt": paper_get_option,
+    "papersetopt": lambda slot, subflow, level, name, text: paper.sub_setsockopt(
+        slots[slot], int(subflow), int(level), int(name), value(text)
+    ),
+    "paperbytes": lambda slot, name, text="": paper.getsockopt(slots[slot], int(name), bytes.fromhex(text)).hex(),
 }
 
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The conformance command in Rust: see ../README.md for its contract. Public API only.
 
+mod paper;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
@@ -295,7 +297,10 @@ fn answer(slots: &mut Slots, words: &[&str]) -> Answer {
             let connection = slots.fd(slot()?)?;
             done(Connection::new(&connection)?.set_option(number(words, 2)?, number(words, 3)?, &value))
         }
-        other => Err(Failure::Usage(other.into())),
+        other => match other.strip_prefix("paper") {
+            Some(name) => paper::answer(&slots.fd(slot()?)?, name, words),
+            None => Err(Failure::Usage(other.into())),
+        },
     }
 }
 
@@ -314,13 +319,22 @@ fn option_value(word: &str) -> Result<Vec<u8>, Failure> {
 }
 
 fn get_option(connection: &Connection<'_>, words: &[&str]) -> Answer {
+    let (id, level, name) = (number(words, 2)?, number(words, 3)?, number(words, 4)?);
+    read_option(words, |value| connection.subflow_option(id, level, name, value))
+}
+
+fn read_option(words: &[&str], read: impl FnOnce(&mut [u8]) -> mptcpapi::Result<usize>) -> Answer {
     let as_int = words.get(5) == Some(&"int");
     let mut value = vec![0; if as_int { 4 } else { number(words, 5)? }];
-    let length = connection.subflow_option(number(words, 2)?, number(words, 3)?, number(words, 4)?, &mut value)?;
+    let length = read(&mut value)?;
     match value.first_chunk() {
         Some(bytes) if as_int => Ok(json!(i32::from_ne_bytes(*bytes))),
-        _ => Ok(value[..length].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()),
+        _ => Ok(hexadecimal(&value[..length])),
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> Value {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 fn set_options(connection: &Connection<'_>, words: &[&str]) -> Answer {
