@@ -20,7 +20,7 @@ const SIZE: usize = 16;
 const SERVER_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// One switch that is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Flip {
     pub(crate) place: usize,
     pub(crate) cookie: u64,

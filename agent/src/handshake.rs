@@ -37,6 +37,10 @@ const TRY_AGAIN_MAX: Duration = Duration::from_millis(10);
 const TRY_SELDOM: Duration = Duration::from_millis(200);
 /// With fewer sockets for the lock than this, more are fetched.
 const SPARE_MIN: usize = 3;
+/// A switch that could not be put back.
+const STUCK_AGAIN: Duration = Duration::from_millis(100);
+/// No connection has this number.
+const NOBODY: u64 = 0;
 const QUEUE_MAX: usize = 1024;
 /// Of one user: as many threads may begin at once.
 const QUEUE_PER_USER: usize = 16;
@@ -221,17 +225,25 @@ fn was_late(server: &Server, connection: &Arc<Connection>) {
 
 fn switch_off(server: &Server, namespace: &Namespace, switch: &mut Switch) {
     let Some(on) = switch.on.take() else { return };
-    match switch.setting.as_ref().map(|setting| setting.write_kernel()) {
-        Some(Ok(())) => {
+    let written = switch.setting.as_ref().map_or(Ok(()), |setting| setting.write_kernel());
+    if on.connection != NOBODY {
+        let time = on.since.elapsed();
+        on.user.had_switch(time);
+        add(&server.metrics.window, time.as_nanos() as u64);
+    }
+    match written {
+        Ok(()) => {
             let _ = server.record.clear(namespace.place);
         }
-        // The record still says so: the opener, or `--repair`, tries again.
-        Some(Err(error)) => log::agent(format_args!("switch=stuck netns={:x} error=\"{error}\"", namespace.cookie)),
-        None => {}
+        // It stays on, for nobody, with its lock held. The opener tries too, as the record says so.
+        Err(error) => {
+            if on.connection != NOBODY {
+                log::agent(format_args!("switch=stuck netns={:x} error=\"{error}\"", namespace.cookie));
+            }
+            switch.on = Some(On { connection: NOBODY, ..on });
+            server.switch_timer.within(STUCK_AGAIN);
+        }
     }
-    let time = on.since.elapsed();
-    on.user.had_switch(time);
-    add(&server.metrics.window, time.as_nanos() as u64);
 }
 
 /// Switches on for the first who waits, if it is off.

@@ -28,7 +28,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20) -> 
 
 
 def threads(pid: int) -> int:
-    """Those that are left of it, the first one if it is dead not among them; whoever should collect the process may not."""
+    """Those that are left of it, without the first one if it is dead: nobody may have collected the process."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):

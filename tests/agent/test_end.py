@@ -6,8 +6,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import signal
 import socket
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -94,11 +97,7 @@ def test_the_policy_is_read_again(start_agent: Callable[..., Agent], connect: Co
 
 
 def test_killed_at_any_moment(agent: Agent, connect: Connect, lab: Lab) -> None:
-    """Either process, under load of requests and hand-shakes. Afterwards nothing is left on, and the next one serves."""
-    import random
-    import threading
-    import time
-
+    """Either process, under load of requests and hand-shakes. Nothing is left on, and the next one serves."""
     good = connect()
     with lab.enter():
         witness = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -5,7 +5,7 @@
 pub(crate) mod line;
 mod message;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,6 +30,8 @@ use message::{Answer, NOBODY, Order, Want};
 
 /// A switch that is on for longer is the opener's to put back: the server sleeps. Much longer than a hand-shake may be.
 const SLEEPS_AFTER: Duration = Duration::from_millis(20);
+/// What could not be put back is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// The server, when it is told to.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// Sockets for the switch's lock that are fetched at once.
@@ -57,7 +59,7 @@ impl Opener<'_> {
     /// kernel then is not waited for.
     pub(crate) fn run(&self) -> io::Result<bool> {
         let mut settings = Settings::new();
-        let mut repaired = HashSet::new();
+        let mut repaired = HashMap::new();
         let mut asked: Option<Instant> = None;
         let mut is_killed = false;
         loop {
@@ -83,7 +85,9 @@ impl Opener<'_> {
                 self.watch_over(&settings, &mut repaired);
             }
             if (line && !self.serve(&mut settings)?) || server || is_killed {
-                self.put_back(&settings, self.record.on()?);
+                for flip in self.record.on()? {
+                    tell(flip, put_back(&settings, flip), None);
+                }
                 return Ok(asked.is_some());
             }
             if asked.is_some_and(|asked| asked.elapsed() >= ENDS_WITHIN) {
@@ -130,31 +134,52 @@ impl Opener<'_> {
     }
 
     /// Puts back what has been on for too long, and sees to it that it looks again while something is on.
-    fn watch_over(&self, settings: &Settings, repaired: &mut HashSet<(usize, u64)>) {
+    fn watch_over(&self, settings: &Settings, repaired: &mut HashMap<Flip, Outcome>) {
         let _ = rustix::io::read(self.timer, &mut [0; 8]);
         let Ok(on) = self.record.on() else { return };
-        let open: Vec<Flip> = on.into_iter().filter(|flip| !repaired.contains(&(flip.place, flip.since))).collect();
+        repaired.retain(|flip, _| on.contains(flip));
         let limit = now().saturating_sub(SLEEPS_AFTER.as_nanos() as u64);
-        let (late, young): (Vec<Flip>, Vec<Flip>) = open.into_iter().partition(|flip| flip.since < limit);
-        repaired.clear();
-        repaired.extend(late.iter().map(|flip| (flip.place, flip.since)));
-        self.put_back(settings, late);
-        if !young.is_empty() {
-            let _ = wake_in(self.timer, SLEEPS_AFTER);
+        let (late, young): (Vec<Flip>, Vec<Flip>) = on.into_iter().partition(|flip| flip.since < limit);
+        for flip in late {
+            if repaired.get(&flip) != Some(&Outcome::PutBack) {
+                let outcome = put_back(settings, flip);
+                let before = repaired.insert(flip, outcome);
+                tell(flip, outcome, before);
+            }
+        }
+        let is_left = repaired.values().any(|outcome| *outcome != Outcome::PutBack);
+        if is_left || !young.is_empty() {
+            let _ = wake_in(self.timer, if young.is_empty() { TRY_AGAIN } else { SLEEPS_AFTER });
         }
     }
+}
 
-    fn put_back(&self, settings: &Settings, flips: Vec<Flip>) {
-        for flip in flips {
-            let written = settings.get(&flip.cookie).map(Setting::write_kernel);
-            let outcome = match &written {
-                Some(Ok(())) => "put_back".to_owned(),
-                Some(Err(error)) => format!("not_put_back error=\"{error}\""),
-                None => "not_put_back error=\"unknown namespace\"".to_owned(),
-            };
-            log::agent(format_args!("switch={outcome} netns={:x}", flip.cookie));
-        }
+/// What became of a switch that was on for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    PutBack,
+    Failed(Option<i32>),
+    Unknown,
+}
+
+fn put_back(settings: &Settings, flip: Flip) -> Outcome {
+    match settings.get(&flip.cookie).map(Setting::write_kernel) {
+        Some(Ok(())) => Outcome::PutBack,
+        Some(Err(error)) => Outcome::Failed(error.raw_os_error()),
+        None => Outcome::Unknown,
     }
+}
+
+fn tell(flip: Flip, outcome: Outcome, before: Option<Outcome>) {
+    if before == Some(outcome) {
+        return;
+    }
+    let words = match outcome {
+        Outcome::PutBack => "put_back".to_owned(),
+        Outcome::Failed(errno) => format!("not_put_back errno={}", errno.unwrap_or(0)),
+        Outcome::Unknown => "not_put_back error=\"unknown namespace\"".to_owned(),
+    };
+    log::agent(format_args!("switch={words} netns={:x}", flip.cookie));
 }
 
 fn timespec(time: Duration) -> Timespec {

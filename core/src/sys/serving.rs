@@ -32,11 +32,13 @@ pub(crate) fn keep_open(fd: OwnedFd) -> io::Result<()> {
                     None => Ok(0),
                 })
         };
-        let is_alone = outcome.is_ok();
-        let _ = sender.send(outcome);
-        while is_alone {
-            std::thread::park();
+        if outcome.is_ok() {
+            let _ = sender.send(outcome);
+            loop {
+                std::thread::park();
+            }
         }
+        let _ = sender.send(outcome);
     })?;
     receiver.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))??;
     // The thread has a copy.
