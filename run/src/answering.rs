@@ -15,7 +15,7 @@ use crate::sys::process;
 use crate::sys::seccomp::{Answer, Call, Listener};
 use crate::trace::Tracer;
 use crate::waiting::Waiting;
-use crate::{Options, option, socket};
+use crate::{Options, dual_stack, option, socket};
 
 /// No length is there: the question is whether one of us supervises the caller.
 const PROBE: u64 = 0x6d70_7463_7061_7069;
@@ -82,6 +82,7 @@ impl Server {
             _ if is_probe(call) => self.answer(call, Answer::Error(YES)),
             number if number == libc::SYS_socket => socket::serve(self, call, slot),
             _ if is_option(call) => option::serve(self, call),
+            _ if self.dual_stack => dual_stack::serve(self, call, slot),
             _ => self.answer(call, Answer::Kernel),
         }));
         if served.is_err() {

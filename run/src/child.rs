@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::{Uid, fchown};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use rustix::thread::CapabilitySet;
 
@@ -71,8 +72,18 @@ impl Thread {
         Ok(pidfd_getfd(&self.fd, fd, PidfdGetfdFlags::empty())?)
     }
 
+    /// Makes it the owner of a socket that is this user's now. Without the right to, that stays as it is.
+    pub(crate) fn own(&self, socket: &impl AsFd, user: u32) {
+        match self.owner() {
+            Ok(owner) if owner != user => {
+                let _ = fchown(socket, Some(Uid::from_raw(owner)), None);
+            }
+            _ => {}
+        }
+    }
+
     /// Who owns what it makes.
-    pub(crate) fn owner(&self) -> io::Result<u32> {
+    fn owner(&self) -> io::Result<u32> {
         process::owner_of(self.fd.as_fd()).or_else(|_| {
             let fields = status_field(self.number, "Uid:")?;
             fields.split_ascii_whitespace().nth(3).and_then(|word| word.parse().ok()).ok_or_else(unreadable)

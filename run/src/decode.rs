@@ -112,6 +112,20 @@ pub(crate) fn option(call: &Call, moved: &[Moved]) -> String {
     format!("{verb}({}, {}, {}, {value}, {length})", call.int(0), level(call.int(1)), option_name(name))
 }
 
+/// A call whose arguments are not shown.
+pub(crate) fn other(call: &Call) -> String {
+    let name = match call.number {
+        libc::SYS_bind => "bind",
+        libc::SYS_connect => "connect",
+        libc::SYS_getsockname => "getsockname",
+        libc::SYS_getpeername => "getpeername",
+        libc::SYS_accept => "accept",
+        libc::SYS_accept4 => "accept4",
+        _ => return format!("getsockopt({}, SOL_SOCKET, SO_DOMAIN, ...)", call.int(0)),
+    };
+    format!("{name}({}, ...)", call.int(0))
+}
+
 fn request(name: i32, bytes: &[u8], moved: &[Moved]) -> String {
     let Some(id) = bytes.first() else { return String::new() };
     match name {

@@ -13,6 +13,7 @@ mod answering;
 mod child;
 mod children;
 mod decode;
+mod dual_stack;
 mod filter;
 mod guardian;
 mod line;

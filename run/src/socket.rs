@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 
 use mptcpapi::socket2::{Domain, Socket};
 use mptcpapi::{Control, SocketOptions};
-use rustix::fs::{Uid, fchown};
 
 use crate::answering::Server;
 use crate::child::Thread;
+use crate::dual_stack;
 use crate::sys::in_flight::Slot;
 use crate::sys::seccomp::{Answer, Call};
 use crate::trace::Tracer;
@@ -42,19 +42,23 @@ fn make(server: &Server, call: &Call) -> Option<Socket> {
     if thread.network().ok()? != server.network {
         return None;
     }
-    let owner = thread.owner().ok()?;
-    let domain = if server.dual_stack { libc::AF_INET6 } else { call.int(0) };
     let nonblocking = call.int(1) & libc::SOCK_NONBLOCK != 0;
-    let make = |control| {
+    let make_by = |control, domain| {
         let new = SocketOptions::new().control(control).nonblocking(nonblocking).socket(Domain::from(domain)).ok()?;
         new.fallback_reason.is_none().then_some(new.socket)
     };
     // Where nobody may take it from the kernel's path manager, that one runs it.
-    let socket =
-        make(server.control).or_else(|| (server.control == Control::App).then(|| make(Control::Default))?)?;
-    if owner != server.user {
-        // Without the right to, it is this process's user's.
-        let _ = fchown(&socket, Some(Uid::from_raw(owner)), None);
-    }
+    let make = |domain| {
+        let other = || (server.control == Control::App).then(|| make_by(Control::Default, domain))?;
+        make_by(server.control, domain).or_else(other)
+    };
+    let disguised = || {
+        let socket = make(libc::AF_INET6)?;
+        dual_stack::disguise(&socket).ok().map(|()| socket)
+    };
+    let is_to_be = server.dual_stack && call.int(0) == libc::AF_INET;
+    // Without IPv6 here, it is what it says.
+    let socket = is_to_be.then(disguised).flatten().or_else(|| make(call.int(0)))?;
+    thread.own(&socket, server.user);
     Some(socket)
 }

@@ -41,6 +41,17 @@ impl Tracer {
         tracer.tell(call, &format!("socket({})", words.join(", ")), &result);
     }
 
+    /// Any other, of a socket whose family is not what it seems.
+    pub(crate) fn other(server: &Server, call: &Call, outcome: Result<Option<i64>, i32>) {
+        let Some(tracer) = &server.tracer else { return };
+        let result = match outcome {
+            Ok(Some(value)) => value.to_string(),
+            Ok(None) => "? (the kernel's answer)".into(),
+            Err(errno) => failure(errno),
+        };
+        tracer.tell(call, &decode::other(call), &result);
+    }
+
     /// With what was read and written, and the outcome; None where the kernel answers.
     pub(crate) fn option(
         server: &Server,
