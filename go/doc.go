@@ -19,6 +19,8 @@ methods beside it. [Conn.Events] tells what happens to a connection, [Conn.PathE
 and touches nothing of it: the descriptor stays with the connection, non-blocking and in Go's poller. The connection
 may as well have been made by package net (net.Dialer.SetMultipathTCP, Go 1.21); a *tls.Conn lends its own by NetConn.
 
+Package paper beside this one has the socket options of the paper of 2016, for programs that were written for them.
+
 # Where it runs
 
 Linux. Control needs CAP_NET_ADMIN in the network namespace. Reading needs no privilege and Linux 5.16; 6.5 gives subflows the kernel's own ids, and 6.15 shows priorities and

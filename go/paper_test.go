@@ -344,6 +344,10 @@ func TestPaperOptions(t *testing.T) {
 	if err := paper.SubSetsockoptInt(conn, 1, tcp, userTimeout, 7000); err != nil {
 		t.Error(err)
 	}
+	// The whole connection is told; the second one keeps what is its own.
+	if err := paper.Setsockopt(conn, congestion, []byte("reno")); err != nil {
+		t.Error(err)
+	}
 	for id, want := range map[uint8]struct {
 		tos, timeout int
 		name         string

@@ -228,7 +228,8 @@ func Getsockopt(c syscall.Conn, name int, data []byte) (int, error) {
 	return get(opGet, c, name, data)
 }
 
-// Setsockopt is setsockopt(2) at IPPROTO_TCP, as Getsockopt; of the paper's options MPTCP_SUB_SETSOCKOPT.
+// Setsockopt is setsockopt(2) at IPPROTO_TCP, as Getsockopt; of the paper's options MPTCP_SUB_SETSOCKOPT. Of other options,
+// subflows that were given a value of their own by this process keep it: see mptcpapi.Conn.SetOption.
 func Setsockopt(c syscall.Conn, name int, data []byte) error {
 	if err := sized(opSet, name, data); err != nil {
 		return err

@@ -158,7 +158,10 @@ def getsockopt(sock: int | _HasFileno, name: int, data: Buffer) -> bytes:
 
 
 def setsockopt(sock: int | _HasFileno, name: int, data: Buffer) -> None:
-    """setsockopt(2) at IPPROTO_TCP with these bytes, as getsockopt; of the paper's options MPTCP_SUB_SETSOCKOPT."""
+    """setsockopt(2) at IPPROTO_TCP with these bytes, as getsockopt; of the paper's options MPTCP_SUB_SETSOCKOPT.
+
+    Of other options, subflows that were given a value of their own by this process keep it: Connection.set_option.
+    """
     _native.paper_setsockopt(sock, name, data)
 
 

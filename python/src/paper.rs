@@ -143,7 +143,11 @@ fn request(given: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
 /// Where the connection goes, in its own family.
 fn peer(view: &View) -> Option<SocketAddr> {
     let peer = SockRef::from(&view.connection).peer_addr().ok()?.as_socket()?;
-    Some(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
+    match peer.ip().to_canonical() {
+        IpAddr::V4(ip) => Some((ip, peer.port()).into()),
+        // With its zone.
+        IpAddr::V6(_) => Some(peer),
+    }
 }
 
 fn any(family: Option<SocketAddr>) -> SocketAddr {

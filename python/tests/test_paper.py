@@ -255,6 +255,9 @@ def test_options_set(app: Pair, lab: Lab, loaded: Callable[[Callable[[], Any]], 
     assert [paper.sub_getsockopt(app.client, each, IP, socket.IP_TOS) for each in (1, 2)] == [0, 0x28]
     assert paper.sub_getsockopt(app.client, 2, TCP, socket.TCP_CONGESTION, 5) == b"cubic"
     assert loaded(lambda: paper.sub_getsockopt(app.client, 2, TCP, socket.TCP_USER_TIMEOUT)) == 7000
+    # The whole connection is told; this one keeps what is its own.
+    loaded(lambda: paper.setsockopt(app.client, socket.TCP_CONGESTION, b"reno"))
+    assert paper.sub_getsockopt(app.client, 2, TCP, socket.TCP_CONGESTION, 5) == b"cubic"
     # The same by the bytes of the structs, whose pointers are into this process.
     value, length = ctypes.c_int(0x48), ctypes.c_uint(4)
     request = SubOption(1, IP, socket.IP_TOS, ctypes.addressof(value), 4)

@@ -10,11 +10,12 @@ use super::engine::View;
 use super::rights::Rights;
 use super::{
     MPTCP_CLOSE_SUB_ID, MPTCP_GET_SUB_IDS, MPTCP_GET_SUB_TUPLE, MPTCP_OPEN_SUB_TUPLE, MPTCP_SUB_GETSOCKOPT,
-    MPTCP_SUB_SETSOCKOPT, Memory, ProcessMemory, STOCK, SubStatus, stock,
+    MPTCP_SUB_SETSOCKOPT, Memory, ProcessMemory, STOCK, SubStatus, errors, stock,
 };
 use crate::codec::paper::{
     SUB_OPTION_SIZE, StatusFlags, SubOption, TUPLE_MAX, open_tuple, put_sub_ids, put_sub_tuple, sub_ids_size,
 };
+use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::open::unmapped;
 use crate::sys::netlink::lock;
@@ -252,6 +253,11 @@ fn sub_setsockopt(fd: BorrowedFd<'_>, caller: &Caller<'_>, value: u64, length: u
     view.set_sub_option(option.id, option.level, option.name, &bytes, caller.rights)
 }
 
+/// What does not fit into a `socklen_t` is no length that any option has.
+fn length_of(value: &[u8]) -> u32 {
+    u32::try_from(value.len()).unwrap_or(u32::MAX)
+}
+
 /// A request that is in a buffer of ours. Its pointers are into this process.
 struct Buffer {
     value: Mutex<Vec<u8>>,
@@ -264,7 +270,7 @@ impl Buffer {
     const LENGTH: u64 = Buffer::VALUE + (1 << 62);
 
     fn new(value: &[u8]) -> Self {
-        Buffer { value: Mutex::new(value.to_vec()), length: Mutex::new((value.len() as u32).to_ne_bytes()) }
+        Buffer { value: Mutex::new(value.to_vec()), length: Mutex::new(length_of(value).to_ne_bytes()) }
     }
 
     fn with<R>(&self, address: u64, length: usize, use_it: impl FnOnce(&mut [u8]) -> R) -> Option<io::Result<R>> {
@@ -314,10 +320,10 @@ pub(super) fn getsockopt(fd: BorrowedFd<'_>, name: i32, value: &mut [u8]) -> Res
 pub(super) fn setsockopt(fd: BorrowedFd<'_>, name: i32, value: &[u8]) -> Result<()> {
     let buffer = Buffer::new(value);
     let caller = Caller::own(&buffer);
-    match answer_setsockopt(fd, &caller, libc::IPPROTO_TCP, name, Buffer::VALUE, value.len() as u32) {
-        None => {
-            sockopt::setsockopt(fd, libc::IPPROTO_TCP, name, value).map_err(|error| Error::io("setsockopt", &error))
-        }
+    match answer_setsockopt(fd, &caller, libc::IPPROTO_TCP, name, Buffer::VALUE, length_of(value)) {
+        None => Connection::from_fd(fd)
+            .set_option(libc::IPPROTO_TCP, name, value)
+            .map_err(|error| errors::renamed("setsockopt", &error)),
         Some(outcome) => outcome.map_err(|errno| Error::os("setsockopt", errno)),
     }
 }

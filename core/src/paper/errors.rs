@@ -21,12 +21,17 @@ pub(super) fn no_such_id(operation: &'static str, id: u8) -> Error {
         .with_hint("no subflow of this connection has this id")
 }
 
-/// Of an operation on a subflow, from what carried it out: that has other names, and other ids.
-pub(super) fn of_operation(operation: &'static str, id: u8, error: &Error) -> Error {
-    let mut named = Error::new(error.kind(), operation)
+/// From what carried the operation out: that has other names, and other ids.
+pub(super) fn renamed(operation: &'static str, error: &Error) -> Error {
+    Error::new(error.kind(), operation)
         .with_errno(error.raw_os_error())
         .with_kernel_message(error.kernel_message().map(str::to_owned))
-        .with_hint(error.hint());
+        .with_hint(error.hint())
+}
+
+/// Of an operation on a subflow.
+pub(super) fn of_operation(operation: &'static str, id: u8, error: &Error) -> Error {
+    let mut named = renamed(operation, error);
     if error.subflow().is_some() {
         named = named.of_subflow(id.into());
     }

@@ -137,7 +137,8 @@ pub fn getsockopt(socket: &impl AsFd, name: i32, value: &mut [u8]) -> Result<usi
     bytes::getsockopt(socket.as_fd(), name, value)
 }
 
-/// setsockopt(2) at `IPPROTO_TCP`, as [`getsockopt`].
+/// setsockopt(2) at `IPPROTO_TCP`, as [`getsockopt`]. Other options are set as by [`crate::Connection::set_option`]:
+/// subflows that were given a value of their own by this process keep it.
 pub fn setsockopt(socket: &impl AsFd, name: i32, value: &[u8]) -> Result<()> {
     bytes::setsockopt(socket.as_fd(), name, value)
 }
