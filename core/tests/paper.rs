@@ -94,15 +94,29 @@ fn newest_first_and_upwards() {
         close_sub_id(&stream, 3).expect("close");
         assert_eq!(ids(&stream), [4]);
         assert_eq!(errno(close_sub_id(&stream, 1)), libc::EINVAL);
-        for id in 5..=31 {
-            close_sub_id(&stream, id - 1).expect("close");
-            assert_eq!((ids(&stream), opened(&stream)), (vec![], id));
-            established(&stream, 1);
+        assert_eq!(established(&stream, 1)[0].id, 4);
+    });
+}
+
+/// Without data there is nothing that a peer could reject.
+#[test]
+fn round_from_thirty_one() {
+    Lab::new().run(|| {
+        let stream = fresh(server(1));
+        for id in 2..=31 {
+            assert_eq!((opened(&stream), ids(&stream)), (id, vec![id, 1]));
+            close_sub_id(&stream, id).expect("close");
         }
-        close_sub_id(&stream, 31).expect("close");
-        // Round.
-        assert_eq!(opened(&stream), 1);
-        assert!(established(&stream, 1)[0].slave, "the first id is no longer the initial subflow's");
+        assert_eq!((opened(&stream), opened(&stream)), (2, 3));
+        close_sub_id(&stream, 1).expect("close");
+        for id in 4..=31 {
+            assert_eq!(opened(&stream), id);
+        }
+        // The initial subflow is only hidden, so that its id is not free.
+        let error = open_sub_tuple(&stream, any_port(client(2)), server(1), false).expect_err("all are in use");
+        assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::PermissionDenied, libc::EPERM));
+        close_sub_id(&stream, 30).expect("close");
+        assert_eq!((opened(&stream), ids(&stream)[..2].to_vec()), (30, vec![30, 31]));
     });
 }
 
