@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The thread that called: what it may do, and its descriptors.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Uid, fchown};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use rustix::thread::CapabilitySet;
 
+use crate::answering::Server;
 use crate::sys::process;
+use crate::sys::seccomp::Call;
 
 /// The capabilities that TCP sockets ask for.
 const OF_SOCKETS: CapabilitySet =
@@ -33,7 +37,36 @@ impl AsFd for Thread {
     }
 }
 
+thread_local! {
+    /// Who was served last: most threads call more than once.
+    static LAST: RefCell<Option<Rc<Thread>>> = const { RefCell::new(None) };
+}
+
 impl Thread {
+    /// The thread that waits with this call, and a copy of one of its descriptors; to be dropped soon.
+    ///
+    /// # Errors
+    /// EBADF; ESRCH where it has ended, EPERM where this process may not look into that one.
+    pub(crate) fn with_descriptor(server: &Server, call: &Call) -> io::Result<(Rc<Thread>, OwnedFd)> {
+        let number = call.int(0);
+        let last = LAST.with_borrow(|last| last.clone()).filter(|last| last.number == call.thread);
+        if let Some(thread) = last {
+            match thread.descriptor(number) {
+                // Its number may be another one's by now.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                outcome => return outcome.map(|fd| (thread, fd)),
+            }
+        }
+        let thread = Rc::new(Thread::open(call.thread)?);
+        let fd = thread.descriptor(number);
+        // Only now it is certain that the number was that thread's.
+        if !server.listener.is_waiting(call.id) {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        LAST.set(Some(thread.clone()));
+        fd.map(|fd| (thread, fd))
+    }
+
     /// # Errors
     /// ESRCH where it has ended.
     pub(crate) fn open(number: u32) -> io::Result<Thread> {
@@ -61,10 +94,7 @@ impl Thread {
         Ok(Thread { number, fd: pidfd_open(pid, PidfdFlags::empty())? })
     }
 
-    /// A copy of one of its descriptors; to be dropped soon.
-    ///
-    /// # Errors
-    /// EBADF, EPERM where this process may not look into that one.
+    /// A copy of one of its descriptors; to be dropped soon. Errors as above.
     pub(crate) fn descriptor(&self, fd: RawFd) -> io::Result<OwnedFd> {
         if fd < 0 {
             return Err(io::Error::from_raw_os_error(libc::EBADF));

@@ -47,14 +47,9 @@ fn errno(error: impl Into<io::Error>) -> i32 {
 }
 
 pub(crate) fn serve(server: &Server, call: &Call, slot: &mut Slot) {
-    let found = Thread::open(call.thread).and_then(|thread| Ok((thread.descriptor(call.int(0))?, thread)));
+    let found = Thread::with_descriptor(server, call).ok().filter(|(_, socket)| is_marked(socket));
     // What is none of these sockets is the kernel's.
-    let Some((socket, thread)) = found.ok().filter(|(socket, _)| is_marked(socket)) else {
-        return server.answer(call, Answer::Kernel);
-    };
-    if !server.listener.is_waiting(call.id) {
-        return;
-    }
+    let Some((thread, socket)) = found else { return server.answer(call, Answer::Kernel) };
     let asked = Asked { server, call, thread: &thread, socket: &socket };
     let outcome = match call.number {
         libc::SYS_bind => asked.bind(),

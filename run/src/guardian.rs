@@ -57,6 +57,9 @@ impl Guardian {
             let (program, signals, listener) = (Program::new(program as u32)?, Signals::new()?, listener.into());
             let guardian = Guardian { line: Some(line), signals, listener, program, in_flight };
             guardian.keep_only(&[STDERR])?;
+            if let Some(line) = &guardian.line {
+                line.tell(&Message::Go)?;
+            }
             Ok(guardian)
         };
         let mut guardian = begin().map_err(doing())?;

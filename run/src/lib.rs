@@ -21,6 +21,7 @@ mod option;
 mod program;
 mod signals;
 mod socket;
+mod spare;
 mod start;
 mod supervisor;
 mod sys;

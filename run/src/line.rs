@@ -26,7 +26,7 @@ pub(crate) enum Change {
 pub(crate) enum Message {
     /// The program to be waits with its filter, whose listener comes with this.
     Listening { program: i32, listener: OwnedFd },
-    /// Go on, and become the program.
+    /// Go on: to the supervisor, and from that to the program to be.
     Go,
     /// It does not begin, for this reason.
     Failed(String),

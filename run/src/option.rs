@@ -15,26 +15,18 @@ use crate::sys::seccomp::{Answer, Call};
 use crate::trace::{Recorder, Tracer};
 
 pub(crate) fn serve(server: &Server, call: &Call) {
-    let thread = match Thread::open(call.thread) {
-        Ok(thread) => thread,
-        Err(_) => return server.answer(call, Answer::Kernel),
-    };
-    let fd = match thread.descriptor(call.int(0)) {
-        Ok(fd) => fd,
+    let (thread, fd) = match Thread::with_descriptor(server, call) {
+        Ok(found) => found,
         Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
             Tracer::option(server, call, None, Some(Err(libc::EBADF)));
             return server.answer(call, Answer::Error(libc::EBADF));
         }
-        // A process that nobody may look into.
+        // A process that nobody may look into; or one that is dead.
         Err(_) => {
             Tracer::option(server, call, None, None);
             return server.answer(call, Answer::Kernel);
         }
     };
-    // Only now it is certain that the number was that thread's.
-    if !server.listener.is_waiting(call.id) {
-        return;
-    }
     let name = call.int(2);
     let memory = server.memory_of(call);
     let recorder = server.tracer.is_some().then(|| Recorder::new(&memory));

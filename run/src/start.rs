@@ -97,6 +97,10 @@ fn supervise(options: &Options, line: Line, in_flight: InFlight, mask: Mask, tra
         keep_only(&kept.map(|kept| kept.as_fd().as_raw_fd()).collect::<Vec<_>>())?;
         let server = Arc::new(Server::new(options, listener.into(), trace)?);
         threads::start(server.clone(), in_flight, line.as_fd().as_raw_fd())?;
+        // It has to know the program before that ends.
+        if !matches!(line.hear()?, Some(Message::Go)) {
+            return Err(io::Error::other("the process that was started has ended"));
+        }
         to_program.tell(&Message::Go)?;
         Ok(Supervisor { server, program, signals })
     };

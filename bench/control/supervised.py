@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""What `mptcpapi run` costs a program: calls that it serves, calls that it does not, and a transfer."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from figures import Ratio, quantile
+from lab import Lab, LabError
+from native import OURS_CPU, PEER_CPU, Program, build, verdict
+
+from agent import NOBODY, build_command, ordinary, running
+
+#: Microseconds, medians.
+SERVED = {
+    "list": ("MPTCP_GET_SUB_IDS", 20),
+    "tuple": ("MPTCP_GET_SUB_TUPLE", 20),
+    "socket": ("socket() and close(), one behind the other", 80),
+    "lone": ("socket() and close(), each after 15 ms", 80),
+}
+UNTRAPPED = {
+    "getppid": "getppid()",
+    "read": "read() of a byte",
+    "write": "write() of a byte",
+    "error": "getsockopt(SO_ERROR)",
+    "nodelay": "getsockopt(TCP_NODELAY)",
+    "datagram": "socket(SOCK_DGRAM) and close()",
+}
+ADDED_BAR_US = 0.1
+TRANSFER_BAR = 0.98
+MIB = 1 << 20
+PORT = 5301
+#: No processor is chosen for what is supervised: the kernel moves program and supervisor to the same one.
+ANY = f"{PEER_CPU},{OURS_CPU}"
+
+
+def begin(lab: Lab, argv: Sequence[str | Path], cpu: str, agent: str | None = None) -> Program:
+    """An ordinary user's with the agent's socket, else root's, which asks no agent."""
+    environment = {**os.environ, "MPTCPAPI_AGENT": agent or "/nonexistent"}
+    user = ordinary(NOBODY) if agent else {}
+    started = Program(functools.partial(lab.run_client, env=environment, **user), argv, cpu)
+    assert started.answer() == "ready"
+    return started
+
+
+def turns(programs: dict[str, Program], what: str, rounds: int, count: int) -> dict[str, list[list[int]]]:
+    """The times of each call, round by round, in random order."""
+    samples: dict[str, list[list[int]]] = {name: [] for name in programs}
+    for program in programs.values():
+        program.ask(f"{what} {count}")
+    for _ in range(rounds):
+        for name in random.sample(list(programs), len(programs)):
+            samples[name].append(programs[name].ask(f"{what} {count}"))
+    return samples
+
+
+def calls(lab: Lab, command: Path, agent: str | None, quick: bool) -> list[str]:
+    rounds, count = (3, 200) if quick else (30, 1000)
+    program = build("calls", ours=False)
+    where = [lab.server_address(1), str(lab._port)]
+    supervised = [command, "run", "--", program, *where, lab.client_address(2)]
+    programs = {"root": begin(lab, supervised, ANY), "alone": begin(lab, [program, *where, "mptcp"], ANY)}
+    if agent is not None:
+        programs["nobody"] = begin(lab, supervised, ANY, agent)
+    rows = [
+        f"Two subflows. Medians of {rounds} rounds of {count} calls, root's and an ordinary user's with the agent in "
+        "turn; in brackets the 99th percentile. Sockets in a row are made in advance, several with one switch of the path "
+        "manager.",
+        "",
+        "| served | root, us | by the agent, us | bar |",
+        "|---|---|---|---|",
+    ]
+    for what, (name, bar) in SERVED.items():
+        served = {who: each for who, each in programs.items() if who != "alone"}
+        samples = turns(served, what, rounds, count // 50 if what == "lone" else count)
+        times = {who: [time / 1000 for part in parts for time in part] for who, parts in samples.items()}
+        middle = {who: statistics.median(each) for who, each in times.items()}
+        shown = {who: f"{middle[who]:.1f} ({quantile(each, 0.99):.0f})" for who, each in times.items()}
+        met = all(each <= bar for each in middle.values())
+        rows.append(f"| {name} | {shown['root']} | {shown.get('nobody', 'not measured')} | {bar}: {verdict(met)} |")
+    rows += ["", "| not served | alone, us | under run, us | added | bar |", "|---|---|---|---|---|"]
+    for what, name in UNTRAPPED.items():
+        both = {who: programs[who] for who in ("alone", "root")}
+        samples = turns(both, what, rounds, 5 * count)
+        medians = {who: [statistics.median(part) / 1000 for part in parts] for who, parts in samples.items()}
+        alone, under = (statistics.median(medians[who]) for who in ("alone", "root"))
+        added = [mine - theirs for mine, theirs in zip(medians["root"], medians["alone"], strict=True)]
+        middle_added = statistics.median(added)
+        met = middle_added <= ADDED_BAR_US
+        rows.append(f"| {name} | {alone:.3f} | {under:.3f} | {middle_added:+.3f} | {ADDED_BAR_US}: {verdict(met)} |")
+    for each in programs.values():
+        each.end()
+    return rows
+
+
+def transfer(lab: Lab, command: Path, quick: bool) -> list[str]:
+    pairs, size = (3, 64 * MIB) if quick else (30, 256 * MIB)
+    program = build("transfer", ours=False)
+    server = Program(lab.run_server, [program, "serve", str(PORT)], PEER_CPU)
+    assert server.answer() == "ready"
+    addresses = [lab.client_address(1), lab.server_address(1), str(PORT)]
+    # Under run, what it makes as TCP is MPTCP.
+    ways = {"alone": [program, "mptcp", *addresses], "run": [command, "run", "--", program, "tcp", *addresses]}
+    rows = [
+        f"{pairs} pairs of transfers of {size // MIB} MiB over one subflow without a limit, each with a connection of "
+        "its own: a program that makes MPTCP sockets, alone, and the same, which makes TCP sockets, under run. The "
+        "ratio of the speeds, pair by pair, with its 95 % interval.",
+        "",
+        "| | alone, Gbit/s | under run, Gbit/s | ratio | bar |",
+        "|---|---|---|---|---|",
+    ]
+    for direction, name in (("up", "upload"), ("down", "download")):
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(pairs):
+            for way in random.sample(list(ways), len(ways)):
+                started = begin(lab, ways[way], OURS_CPU)
+                started.ask(f"{direction} {size // 8}")
+                times[way].append(started.ask(f"{direction} {size}")[0])
+                started.end()
+        ratio = Ratio.of(times["alone"], times["run"])
+        speeds = [size * 8 / statistics.median(times[way]) for way in ways]
+        shown = f"{ratio.median:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
+        met = verdict(ratio.median >= TRANSFER_BAR)
+        rows.append(f"| {name} | {speeds[0]:.1f} | {speeds[1]:.1f} | {shown} | {TRANSFER_BAR}: {met} |")
+    return rows
+
+
+def section(quick: bool) -> list[str]:
+    command = build_command()
+    os.environ["MPTCPAPI_COMMAND"] = str(command)
+    load = f"Load of the machine before: {os.getloadavg()[0]:.1f}, on {os.cpu_count()} processors."
+    try:
+        with Lab(endpoints=False) as lab:
+            lab.start_peer()
+            if os.geteuid() != 0:
+                return [load, "", *calls(lab, command, None, quick), "", *transfer(lab, command, quick)]
+            # It looks for the command when it is imported.
+            from running import Agent
+
+            with running(Agent, lab) as agent:
+                rows = calls(lab, command, agent.socket, quick)
+            return [load, "", *rows, "", *transfer(lab, command, quick)]
+    except LabError as error:
+        return [f"Not measured: {error}"]
