@@ -11,7 +11,8 @@ use mptcpapi_agent::{Error, Options};
 /// They need to do nothing for it: the library finds the agent where it may not do something itself. What a program may
 /// have done is what it holds a descriptor of. One agent serves every container that its socket is mounted in.
 ///
-/// Runs in the foreground until SIGTERM. Needs CAP_NET_ADMIN and CAP_SYS_ADMIN, and gives up all others.
+/// Runs in the foreground until SIGTERM; SIGHUP has the policy read again. Needs CAP_NET_ADMIN and CAP_SYS_ADMIN, and
+/// gives up all others.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
