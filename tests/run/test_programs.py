@@ -80,9 +80,9 @@ def lines_until(process: subprocess.Popen[str], last: str) -> list[str]:
 
 
 def subflows_of_ss(lab: Lab) -> dict[str, str]:
-    """The TOS of each subflow that the kernel has, by its local address."""
+    """The TOS of each subflow that the kernel has, by its local address; of IPv4 by an IPv6 socket, the IPv4 one."""
     lines = lab.client.run(["ss", "-tinOH", "--tos", "state", "established", "dport", "=", f":{DEFAULT_PORT}"])
-    found = re.findall(r"^\S+ +\S+ +(\S+?):\d+ .*\btos:(\S+)", lines, re.MULTILINE)
+    found = re.findall(r"^\S+ +\S+ +(?:\[::ffff:)?(\S+?)\]?:\d+ .*\btos:(\S+)", lines, re.MULTILINE)
     assert len(found) == len(lines.splitlines()), lines
     return dict(found)
 
@@ -90,6 +90,12 @@ def subflows_of_ss(lab: Lab) -> dict[str, str]:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_option(lab: Lab, built: Path, under_run: Start, language: str) -> None:
     every_option(lab, under_run([*steps(built, language), *arguments(lab)]))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_option_dual_stack(lab: Lab, built: Path, under_run: Start, language: str) -> None:
+    """The program's sockets are IPv6 sockets then, and it sees nothing of that."""
+    every_option(lab, under_run([*steps(built, language), *arguments(lab)], "--dual-stack"))
 
 
 def every_option(lab: Lab, process: subprocess.Popen[str]) -> None:
