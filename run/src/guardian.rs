@@ -3,13 +3,13 @@
 //! sockets are plain TCP, and the paper's options are unknown.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
 use mptcpapi::serving::fork;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 
 use crate::Error;
 use crate::answering::without_supervisor;
@@ -17,7 +17,7 @@ use crate::children::{Program, is_ready};
 use crate::line::{Change, Line, Message};
 use crate::signals::Signals;
 use crate::start::keep_only;
-use crate::sys::in_flight::InFlight;
+use crate::sys::in_flight::{InFlight, SLOTS};
 use crate::sys::process::{end_by, leave, send_signal, take};
 use crate::sys::seccomp::Listener;
 
@@ -27,11 +27,17 @@ const LOST: Change = Change::Exited(125);
 /// For so long, in steps, a program that has ended is waited for to become our child.
 const ADOPTION: (Duration, u32) = (Duration::from_millis(5), 400);
 
+/// Until the supervisor is dead to its last thread, what it left is looked for so often.
+const SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
 /// While the program runs.
 #[derive(Debug)]
 pub(crate) struct Guardian {
     /// To the supervisor; None once it is dead.
     line: Option<Line>,
+    supervisor: OwnedFd,
+    /// The last of the supervisor's threads is dead, and what it left has been answered.
+    is_settled: bool,
     signals: Signals,
     listener: Listener,
     program: Program,
@@ -55,7 +61,10 @@ impl Guardian {
         };
         let begin = || -> io::Result<Guardian> {
             let (program, signals, listener) = (Program::new(program as u32)?, Signals::new()?, listener.into());
-            let guardian = Guardian { line: Some(line), signals, listener, program, in_flight };
+            let pid = Pid::from_raw(supervisor as i32).ok_or(io::ErrorKind::InvalidData)?;
+            let supervisor = pidfd_open(pid, PidfdFlags::empty())?;
+            let line = Some(line);
+            let guardian = Guardian { line, supervisor, is_settled: false, signals, listener, program, in_flight };
             guardian.keep_only(&[STDERR])?;
             if let Some(line) = &guardian.line {
                 line.tell(&Message::Go)?;
@@ -77,7 +86,7 @@ impl Guardian {
     /// Of what is the program's, these only.
     fn keep_only(&self, others: &[i32]) -> io::Result<()> {
         let mut kept = others.to_vec();
-        let own: [&dyn AsFd; 3] = [&self.signals, &self.listener, &self.program];
+        let own: [&dyn AsFd; 4] = [&self.signals, &self.listener, &self.program, &self.supervisor];
         kept.extend(own.map(|own| own.as_fd().as_raw_fd()));
         kept.extend(self.line.as_ref().map(|line| line.as_fd().as_raw_fd()));
         keep_only(&kept)
@@ -99,7 +108,7 @@ impl Guardian {
     /// One round while the supervisor lives.
     fn attend(&mut self) -> io::Result<Option<Change>> {
         let Some(line) = &self.line else { return Ok(None) };
-        wait_for_any(&[line, &self.signals])?;
+        wait_for_any(&[line, &self.signals], None)?;
         for signal in self.signals.take() {
             if signal != libc::SIGCHLD {
                 // Where it is dead, the line says so.
@@ -129,9 +138,19 @@ impl Guardian {
         }
     }
 
-    /// Answers what the supervisor was serving when it died.
+    /// From now on there is no supervisor.
     fn take_over(&mut self) {
         self.line = None;
+        self.answer_left();
+    }
+
+    /// Answers what the supervisor was serving when it died. A thread of it may still be on its way out of the kernel, with
+    /// a call that nobody has seen yet, or be held in there by a lock of the program's.
+    fn answer_left(&mut self) {
+        if self.is_settled {
+            return;
+        }
+        self.is_settled = is_ready(self.supervisor.as_fd(), PollFlags::IN);
         for call in self.in_flight.left() {
             // Some have been answered.
             let _ = self.listener.answer(call.id, without_supervisor(&call));
@@ -139,8 +158,10 @@ impl Guardian {
     }
 
     /// One round without a supervisor. The program, an orphan, is our child by now.
-    fn stand_in(&self) -> io::Result<Option<Change>> {
-        wait_for_any(&[&self.listener, &self.signals, &self.program])?;
+    fn stand_in(&mut self) -> io::Result<Option<Change>> {
+        let soon = (!self.is_settled).then_some(&SOON);
+        wait_for_any(&[&self.listener, &self.signals, &self.program], soon)?;
+        self.answer_left();
         self.answer_one();
         for signal in self.signals.take() {
             if signal != libc::SIGCHLD {
@@ -162,7 +183,7 @@ impl Guardian {
 
     fn answer_one(&self) {
         if is_ready(self.listener.as_fd(), PollFlags::IN) {
-            if let Ok(call) = self.listener.receive(&mut self.in_flight.slot(0)) {
+            if let Ok(call) = self.listener.receive(&mut self.in_flight.slot(SLOTS)) {
                 let _ = self.listener.answer(call.id, without_supervisor(&call));
             }
         }
@@ -180,11 +201,14 @@ impl Guardian {
                     let listener = PollFd::new(&self.listener, PollFlags::empty());
                     poll(&mut [listener, readable(line)], None).map(drop).map_err(io::Error::from)
                 }
-                None => wait_for_any(&[&self.listener]),
+                None => wait_for_any(&[&self.listener], (!self.is_settled).then_some(&SOON)),
             };
             match (waited, self.line.is_some()) {
                 (Err(_), _) => break,
-                (Ok(()), false) => self.answer_one(),
+                (Ok(()), false) => {
+                    self.answer_left();
+                    self.answer_one();
+                }
                 (Ok(()), true) => {
                     if matches!(self.hear(), Heard::End) {
                         self.take_over();
@@ -208,8 +232,8 @@ fn readable(fd: &dyn AsFd) -> PollFd<'_> {
     PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)
 }
 
-fn wait_for_any(fds: &[&dyn AsFd]) -> io::Result<()> {
+fn wait_for_any(fds: &[&dyn AsFd], limit: Option<&Timespec>) -> io::Result<()> {
     let mut waiting: Vec<PollFd<'_>> = fds.iter().map(|fd| readable(*fd)).collect();
-    poll(&mut waiting, None)?;
+    poll(&mut waiting, limit)?;
     Ok(())
 }

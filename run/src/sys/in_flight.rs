@@ -37,7 +37,7 @@ impl InFlight {
     pub(crate) fn new() -> io::Result<InFlight> {
         let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
         // SAFETY: new memory, at a place that the kernel chooses.
-        let memory = unsafe { libc::mmap(std::ptr::null_mut(), SLOTS * SIZE, protection, flags, -1, 0) };
+        let memory = unsafe { libc::mmap(std::ptr::null_mut(), (SLOTS + 1) * SIZE, protection, flags, -1, 0) };
         if memory == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -45,19 +45,19 @@ impl InFlight {
     }
 
     fn place(self, index: usize) -> NonNull<libc::seccomp_notif> {
-        assert!(index < SLOTS);
+        assert!(index <= SLOTS);
         // SAFETY: within the mapping.
         unsafe { self.0.add(index * SIZE) }.cast()
     }
 
-    /// One of the [`SLOTS`]. Each is to be used by one thread only.
+    /// One of the [`SLOTS`], each to be used by one thread only; or the one behind them, which is the guardian's.
     pub(crate) fn slot(self, index: usize) -> Slot {
         Slot(self.place(index))
     }
 
-    /// What a dead supervisor left unanswered, and maybe calls that it had just answered.
+    /// What a dead supervisor left unanswered, and maybe calls that it had just answered. There can be more until the last
+    /// of its threads is dead.
     pub(crate) fn left(self) -> Vec<Call> {
-        // Who wrote there is dead.
         let calls = (0..SLOTS).map(|index| self.slot(index).call());
         calls.filter(|call| call.id != 0).collect()
     }
