@@ -16,7 +16,7 @@ $(VENV_TOOLS): python/pyproject.toml
 	$(VENV)/bin/pip install --quiet --group python/pyproject.toml:test --group python/pyproject.toml:lint
 	touch $@
 
-$(VENV_PACKAGE): $(VENV_TOOLS) Cargo.toml Cargo.lock $(shell find core/src cli/src python/src python/mptcpapi core/Cargo.toml cli/Cargo.toml python/Cargo.toml -type f ! -name '*.pyc' 2>/dev/null)
+$(VENV_PACKAGE): $(VENV_TOOLS) Cargo.toml Cargo.lock $(shell find core/src agent/src cli/src run/src python/src python/mptcpapi core/Cargo.toml cli/Cargo.toml python/Cargo.toml -type f ! -name '*.pyc' 2>/dev/null)
 	rm -f build/wheel/mptcpapi-*.whl
 	$(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheel ./python
 	$(VENV)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/mptcpapi-*.whl
