@@ -21,6 +21,8 @@ use crate::sys::unix;
 
 /// The agent answers within a second, whatever happens; who does not is gone, or stopped.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// While the switch is on, others' sockets are concerned: then this process does not sleep for so long.
+const AWAKE: Duration = Duration::from_micros(100);
 /// So many idle connections to the agent are kept.
 const IDLE_MAX: usize = 8;
 /// A hand-shake that came too late is begun again so often.
@@ -49,17 +51,26 @@ pub(crate) fn option_link() -> io::Result<OwnedFd> {
 type Answer = (Reply, Vec<OwnedFd>);
 
 impl Agent {
-    /// One request and its reply. An agent that was started anew since the last one is connected to again.
     fn ask(&self, operation: Operation, fds: &[BorrowedFd<'_>]) -> io::Result<Answer> {
+        let (line, answer) = self.ask_on_line(operation, fds, Duration::ZERO)?;
+        give_back(line);
+        Ok(answer)
+    }
+
+    /// One request and its reply, and the line that they went over. An agent that was started anew since the last one is
+    /// connected to again.
+    fn ask_on_line(
+        &self,
+        operation: Operation,
+        fds: &[BorrowedFd<'_>],
+        awake: Duration,
+    ) -> io::Result<(Socket, Answer)> {
         loop {
             let idle = lock(&per_process().agents).pop();
             let is_fresh = idle.is_none();
             let line = idle.map_or_else(connect, Ok)?;
-            match exchange(&line, operation.clone(), fds) {
-                Ok(answer) => {
-                    give_back(line);
-                    return Ok(answer);
-                }
+            match exchange(&line, operation.clone(), fds, awake) {
+                Ok(answer) => return Ok((line, answer)),
                 // It ended while nobody looked. Where it had got the request before that, it did not answer.
                 Err(error) if !is_fresh && is_gone(&error) => {}
                 Err(error) => return Err(error),
@@ -100,18 +111,20 @@ impl Provider for Agent {
         // Any socket of this network namespace tells the agent which it is.
         let witness = Socket::new(Domain::IPV4, Type::DGRAM, None).map_err(io_error)?;
         for _ in 0..ATTEMPTS {
-            // A hand-shake that breaks off must not leave a reply that another request would take for its own.
-            let line = connect().map_err(io_error)?;
-            let (go, _) = exchange(&line, Operation::Begin, &[witness.as_fd()]).map_err(io_error)?;
+            let begin = self.ask_on_line(Operation::Begin, &[witness.as_fd()], AWAKE);
+            // Where it breaks off, the line is closed: so the agent knows.
+            let (line, (go, _)) = begin.map_err(io_error)?;
             if go.errno != 0 {
+                give_back(line);
                 return Err(refused(OPERATION, go));
             }
             let begun = Instant::now();
             let made = make();
-            let (done, _) = exchange(&line, Operation::Done, &[]).map_err(io_error)?;
+            let (done, _) = exchange(&line, Operation::Done, &[], AWAKE).map_err(io_error)?;
+            let switched = begun.elapsed();
+            give_back(line);
             if done.errno == 0 {
-                give_back(line);
-                return Ok((made, begun.elapsed()));
+                return Ok((made, switched));
             }
         }
         Err(Error::os(OPERATION, libc::EAGAIN).with_hint("this process was too slow for the agent, three times"))
@@ -141,14 +154,22 @@ fn give_back(line: Socket) {
     }
 }
 
-fn exchange(line: &Socket, operation: Operation, fds: &[BorrowedFd<'_>]) -> io::Result<Answer> {
+/// `awake`: for so long it looks again and again, rather than to sleep and be woken.
+fn exchange(line: &Socket, operation: Operation, fds: &[BorrowedFd<'_>], awake: Duration) -> io::Result<Answer> {
     static SEQUENCE: AtomicU32 = AtomicU32::new(1);
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
     unix::send(line.as_fd(), &Request { sequence, operation }.encode(), fds)?;
-    let end = Instant::now() + ANSWER_WITHIN;
+    let sent = Instant::now();
+    let end = sent + ANSWER_WITHIN;
     loop {
-        let left = end.saturating_duration_since(Instant::now());
+        let now = Instant::now();
+        let is_awake = now - sent < awake;
+        let left = if is_awake { Duration::ZERO } else { end.saturating_duration_since(now) };
         match wait_readable(&[line.as_fd()], Some(left)) {
+            Ok(None) if is_awake => {
+                std::thread::yield_now();
+                continue;
+            }
             Ok(None) => return Err(io::Error::from_raw_os_error(libc::EBUSY)),
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}

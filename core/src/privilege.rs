@@ -15,7 +15,7 @@ use crate::agent::Agent;
 use crate::codec::netlink::Outcome;
 use crate::codec::pm::Command;
 use crate::detail;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::pm;
 use crate::switch;
 use crate::sys::netlink::{Lent, NetlinkSocket, lend, lend_events};
@@ -120,10 +120,20 @@ impl Provider for Either {
     }
 
     fn app_socket(&self, make: &mut dyn FnMut() -> io::Result<Socket>) -> Result<(io::Result<Socket>, Duration)> {
+        let is_absent = |error: &Error| is_absent(&io::Error::from_raw_os_error(error.raw_os_error()));
+        if AGENT_FIRST.load(Ordering::Relaxed) {
+            match Agent.app_socket(make) {
+                Err(absent) if is_absent(&absent) => AGENT_FIRST.store(false, Ordering::Relaxed),
+                answer => return answer,
+            }
+        }
         match Direct.app_socket(make) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => match Agent.app_socket(make) {
-                Err(absent) if is_absent(&io::Error::from_raw_os_error(absent.raw_os_error())) => Err(error),
-                answer => answer,
+                Err(absent) if is_absent(&absent) => Err(error),
+                answer => {
+                    AGENT_FIRST.store(answer.is_ok(), Ordering::Relaxed);
+                    answer
+                }
             },
             answer => answer,
         }
