@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -171,14 +172,6 @@ CASES = {
     ],
     "too_many": ["30 opened, then EPERM", "list of 31"],
     "threads": ["ids 0x3ffffc", "list of 21"],
-    "accepted": [
-        "list of the listener EOPNOTSUPP",
-        "established 1",
-        "get ok",
-        "open EOPNOTSUPP",
-        "close ok",
-        "list",
-    ],
     "bad_ids": [
         "echo 65536 right",
         *(
@@ -252,6 +245,24 @@ def test_what_waits_is_done_with_the_first_data(lab: Lab, built: Path, under_run
     wait_until(lambda: list(subflows_of_ss(lab)) == [lab.client_address(2)], "the second subflow alone")
     output, errors = process.communicate("seen\n")
     assert (output, errors, process.returncode) == ("echo 65536 right\n", "", 0)
+
+
+def accepted(lab: Lab, process: subprocess.Popen[str]) -> None:
+    """A program that is the server of a connection, which the kernel's path manager runs."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == "list of the listener EOPNOTSUPP\n"
+    with lab.enter("server"), socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP) as client:
+        client.connect((lab.client_address(2), int(process.stdout.readline())))
+        client.sendall(b"x")
+        assert outcome(process) == ["established 1", "get ok", "open EOPNOTSUPP", "close ok", "list"]
+
+
+def test_accepted(lab: Lab, built: Path, under_run: Start) -> None:
+    accepted(lab, under_run([str(built / "cases"), "accepted", *arguments(lab)]))
+
+
+def test_accepted_in_process(lab: Lab, in_process: Path) -> None:
+    accepted(lab, start_in_process(lab, in_process / "cases", "accepted"))
 
 
 HOSTILE = ("changing", "closing", "crowd")
