@@ -37,6 +37,8 @@ pub(super) struct Entry {
     pub(super) low_prio: bool,
     /// By this side, through OPEN_SUB_TUPLE.
     pub(super) asked: bool,
+    /// The addresses that were asked for.
+    wanted: Option<Pair>,
     /// To be closed as soon as the connection survives that; nobody is shown it any more.
     pub(super) closing: bool,
     /// When the kernel's number became known: an older listing cannot tell that it is gone.
@@ -146,21 +148,36 @@ impl SubflowIds {
         if self.entries[own].place == place {
             return;
         }
+        let other = self.entries.iter().position(|entry| entry.place == place);
         let before = self.entries[own].place.clone();
-        let other = self.entries.iter().position(|entry| entry.id != id && entry.place == place);
         self.found(own, number);
-        match (other, before) {
-            (Some(other), before) => {
+        match other {
+            // It asked for the same, and has the other's subflow now, or still waits for its own.
+            Some(other) if self.entries[other].asked => {
                 self.clock += 1;
                 (self.entries[other].place, self.entries[other].since) = (before, self.clock);
             }
-            // Not of this side's asking.
-            (None, Place::Kernel(number)) => {
-                if let Some(id) = self.take_id() {
-                    self.add(id, Place::Kernel(number), false);
+            other => {
+                if let Place::Kernel(number) = before {
+                    self.give_to_another(own, number);
+                }
+                // It was taken for one that nobody here had asked for.
+                if let Some(other) = other {
+                    self.entries.remove(other);
                 }
             }
-            (None, _) => {}
+        }
+    }
+
+    /// A subflow that a listing had taken for the one that `own` asked for is another's, who asked for the same; or
+    /// nobody's here.
+    fn give_to_another(&mut self, own: usize, number: u32) {
+        let wanted = self.entries[own].wanted;
+        let is_another = |entry: &Entry| entry.wanted == wanted && matches!(entry.place, Place::Asked(_));
+        if let Some(another) = self.entries.iter().position(is_another) {
+            self.found(another, number);
+        } else if let Some(id) = self.take_id() {
+            self.add(id, Place::Kernel(number), false);
         }
     }
 
@@ -216,8 +233,12 @@ impl SubflowIds {
 
     fn add(&mut self, id: u8, place: Place, low_prio: bool) {
         self.clock += 1;
-        let asked = !matches!(place, Place::Kernel(_));
-        self.entries.push(Entry { id, place, low_prio, asked, closing: false, since: self.clock });
+        let wanted = match &place {
+            Place::Waiting(request) | Place::Asked(request) => Some((request.local, request.remote)),
+            Place::Kernel(_) => None,
+        };
+        let asked = wanted.is_some();
+        self.entries.push(Entry { id, place, low_prio, asked, wanted, closing: false, since: self.clock });
     }
 
     /// Upwards from the last one given, then the lowest that is free.

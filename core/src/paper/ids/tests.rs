@@ -165,6 +165,32 @@ fn another_connection_of_the_same_socket_begins_anew() {
     assert_eq!(shown(&ids), [1]);
 }
 
+/// Threads that ask for the same at once: whatever is listed when, each gets its own, and no id is lost.
+#[test]
+fn settling_in_any_order() {
+    let places = |ids: &SubflowIds| ids.shown().map(|entry| (entry.id, entry.place.clone())).collect::<Vec<_>>();
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        for listed in 0..4usize {
+            let mut ids = SubflowIds::default();
+            update(&mut ids, &[1]);
+            let asked: Vec<u8> = (0..3).map(|_| ids.begin(Place::Asked(request(0))).unwrap()).collect();
+            // The kernel's numbers 2 to 4, made in this order; the listing has seen the first of them.
+            let made = [2u32, 3, 4];
+            update(&mut ids, &[&[1], &made[..listed.min(3)]].concat());
+            for (place, turn) in order.into_iter().enumerate() {
+                ids.settle(asked[turn], Some(made[(turn + 1) % 3]));
+                if place == 1 {
+                    update(&mut ids, &[1, 2, 3, 4]);
+                }
+            }
+            update(&mut ids, &[1, 2, 3, 4]);
+            let expected = [(4, Place::Kernel(2)), (3, Place::Kernel(4)), (2, Place::Kernel(3)), (1, Place::Kernel(1))];
+            assert_eq!(places(&ids), expected, "order {order:?}, {listed} listed");
+            assert_eq!(ids.begin(Place::Asked(request(0))), Some(5), "order {order:?}, {listed} listed");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn ids_are_distinct_in_range_and_stay(steps in prop::collection::vec((any::<bool>(), 0usize..40), 1..200)) {
