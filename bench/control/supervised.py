@@ -110,7 +110,7 @@ def transfer(lab: Lab, command: Path, quick: bool) -> list[str]:
     ways["alone, again"] = ways["alone"]
     rows = [
         f"A program that makes MPTCP sockets, alone, and the same, which makes TCP sockets, under run. {pairs} times "
-        f"new connections, of one subflow without a limit, which take {count} turns of {size // MIB} MiB in random order. "
+        f"new connections, of one subflow without a limit, take {count} turns of {size // MIB} MiB in random order. "
         "Medians, and the ratio of the speeds with its 95 % interval, a connection being one sample. The program alone "
         "against itself shows what the method cannot tell apart.",
         "",
