@@ -136,8 +136,7 @@ impl Closing {
 
     /// Closes what came from this user, soon.
     pub(crate) fn close(&self, fds: Held) {
-        if !fds.is_empty() {
-            let user = fds.user().clone();
+        if let Some(user) = fds.user().cloned() {
             self.hand_in(&user, Job::Close(fds));
         }
     }

@@ -257,7 +257,7 @@ fn serve_queue(server: &Server, namespace: &Arc<Namespace>, switch: &mut Switch)
         let waits = match (&switch.setting, switch.spare.is_empty(), &switch.elsewhere) {
             (None, _, _) | (_, true, _) => {
                 fetch(server, namespace, switch);
-                Some(PATIENCE)
+                Some(PATIENCE.saturating_sub(first.since.elapsed()) + TRY_AGAIN)
             }
             (_, _, Some(elsewhere)) => elsewhere.again.checked_duration_since(Instant::now()),
             _ => None,

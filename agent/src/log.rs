@@ -49,9 +49,16 @@ fn write(line: String) {
 }
 
 /// A change that a client asked for, made or refused. Each user has its share of the lines: who asks for more is not to
-/// hide what others do.
-pub(crate) fn change((user, pid): (&User, u32), share: u32, operation: &str, namespace: u64, errno: i32, detail: &str) {
-    let Some(before) = user.may_log(share) else { return };
+/// hide what others do. False where it has no more of them.
+pub(crate) fn change(
+    (user, pid): (&User, u32),
+    share: u32,
+    operation: &str,
+    namespace: u64,
+    errno: i32,
+    detail: &str,
+) -> bool {
+    let Some(before) = user.may_log(share) else { return false };
     unwritten(user, before);
     let uid = user.uid;
     let outcome = if errno == 0 { "done" } else { "refused" };
@@ -61,6 +68,7 @@ pub(crate) fn change((user, pid): (&User, u32), share: u32, operation: &str, nam
         line.push_str(&format!(" text=\"{}\"", detail.replace(['"', '\n'], " ")));
     }
     write(line);
+    true
 }
 
 /// Lines about this user that were too many.

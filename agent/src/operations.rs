@@ -14,7 +14,6 @@ use rustix::net::netlink::SocketAddrNetlink;
 
 use crate::connection::Connection;
 use crate::namespaces::Namespace;
-use crate::policy::Policy;
 use crate::server::Server;
 
 /// `IPPROTO_MPTCP`.
@@ -69,10 +68,9 @@ pub(crate) fn carry_out(
         }
         match (operation, fds) {
             (Operation::Command(command), _) => {
-                let policy = server.policy();
                 let refusal = check_port(server, client, &namespace, operation)?
-                    .or(check_interface(server, &policy, &namespace, operation)?)
-                    .or(check_subflows(&policy, operation, subflows));
+                    .or(check_interface(server, &namespace, operation)?)
+                    .or_else(|| check_subflows(server, operation, subflows));
                 if let Some(refusal) = refusal {
                     return Ok(refusal);
                 }
@@ -106,8 +104,8 @@ fn check_port(
     Ok((port < first).then(|| refused(Errno::PERM, &text())))
 }
 
-fn check_subflows(policy: &Policy, operation: &Operation, subflows: u8) -> Option<Outcome> {
-    let is_too_many = is_open(operation) && subflows >= policy.subflows;
+fn check_subflows(server: &Server, operation: &Operation, subflows: u8) -> Option<Outcome> {
+    let is_too_many = is_open(operation) && subflows >= server.policy().subflows;
     is_too_many.then(|| refused(Errno::DQUOT, "by the agent's policy, this connection has enough subflows"))
 }
 
@@ -116,13 +114,8 @@ fn is_open(operation: &Operation) -> bool {
     operation.name() == "open"
 }
 
-fn check_interface(
-    server: &Server,
-    policy: &Policy,
-    namespace: &Namespace,
-    operation: &Operation,
-) -> io::Result<Option<Outcome>> {
-    if !policy.restricts_interfaces() || !is_open(operation) {
+fn check_interface(server: &Server, namespace: &Namespace, operation: &Operation) -> io::Result<Option<Outcome>> {
+    if !is_open(operation) || !server.policy().restricts_interfaces() {
         return Ok(None);
     }
     let index = operation.interface();
@@ -130,7 +123,7 @@ fn check_interface(
         return Ok(Some(refused(Errno::PERM, "by the agent's policy, name the interface to open a subflow on")));
     }
     let name = namespace.with_sockets(&server.line, |commands, _| Ok(index_to_name(commands.as_fd(), index)?))?;
-    let allowed = policy.allows_interface(&name);
+    let allowed = server.policy().allows_interface(&name);
     Ok((!allowed).then(|| refused(Errno::PERM, "the agent's policy does not allow this interface")))
 }
 
@@ -155,7 +148,8 @@ fn watch(
     let number = rustix::fs::fstat(events)?.st_ino;
     let live = || server.line.listeners(namespace.fd.as_fd(), namespace.cookie).ok().map(HashSet::from_iter);
     let is_known = |cookie| server.namespaces.knows(cookie);
-    if !client.user.watches(namespace.cookie, number, server.policy().watched, live, is_known) {
+    let most = server.policy().watched;
+    if !client.user.watches(namespace.cookie, number, most, live, is_known) {
         return Ok(refused(Errno::DQUOT, "this user watches too many connections"));
     }
     client.user.in_kernel();

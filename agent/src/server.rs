@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ pub(crate) struct Server {
     guard: (OwnedFd, Mutex<Option<Instant>>),
     pub(crate) record: Record,
     pub(crate) line: Line,
-    policy: RwLock<Arc<Policy>>,
+    policy: RwLock<Policy>,
     policy_path: Option<PathBuf>,
     pub(crate) metrics: Metrics,
     pub(crate) namespaces: Namespaces,
@@ -116,7 +116,7 @@ impl Server {
             guard: (parts.guard, Mutex::default()),
             record: parts.record,
             line: parts.line,
-            policy: RwLock::new(Arc::new(policy)),
+            policy: RwLock::new(policy),
             policy_path,
             metrics: Metrics::default(),
             namespaces: Namespaces::default(),
@@ -166,8 +166,9 @@ impl Server {
         }
     }
 
-    pub(crate) fn policy(&self) -> Arc<Policy> {
-        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// As it is now. Nobody waits for anything while holding it.
+    pub(crate) fn policy(&self) -> RwLockReadGuard<'_, Policy> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -219,7 +220,7 @@ impl Server {
 
     /// Not all threads that there may be are stuck.
     pub(crate) fn has_threads(&self) -> bool {
-        self.threads.load(Ordering::Relaxed) < self.policy().threads || self.waiting.load(Ordering::Acquire) > 1
+        self.waiting.load(Ordering::Acquire) > 1 || self.threads.load(Ordering::Relaxed) < self.policy().threads
     }
 
     fn handle(self: &Arc<Self>, number: u64) {
@@ -298,7 +299,7 @@ impl Server {
             Ok(policy) => policy,
             Err(error) => return log::agent(format_args!("policy=kept error=\"{error}\"")),
         };
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
         let all: Vec<Arc<Connection>> = lock(&self.connections).values().cloned().collect();
         for connection in all {
             let is_refused = !self.admits(connection.as_fd(), &connection.user);
@@ -328,8 +329,10 @@ impl Server {
 
     pub(crate) fn log_change(&self, client: &Connection, operation: &str, namespace: u64, errno: i32, text: &str) {
         let share = self.policy().lines;
-        log::change((&client.user, client.pid), share, operation, namespace, errno, text);
-        self.sweep_timer.within(IDLE);
+        if !log::change((&client.user, client.pid), share, operation, namespace, errno, text) {
+            // Then it is told how many there were.
+            self.sweep_timer.within(IDLE);
+        }
     }
 
     /// Has another thread do what the agent wants for itself.
@@ -376,14 +379,14 @@ impl Server {
     }
 
     fn accepted(&self, fd: OwnedFd) {
-        let policy = self.policy();
+        let most = self.policy().connections;
         // Without credentials, it is nobody, and refused.
         let (uid, _, pid) = peer(fd.as_fd()).unwrap_or((u32::MAX, u32::MAX, 0));
         let user = self.users.of(uid, cookie_of(fd.as_fd()), self.home);
         let is_refused = !self.admits(fd.as_fd(), &user);
         let has_room = u32::try_from(fd.as_raw_fd()).is_ok_and(|number| number < self.descriptors);
         self.is_full.store(!has_room, Ordering::Relaxed);
-        if !has_room || user.is_overloaded() || !user.connected(policy.connections) {
+        if !has_room || user.is_overloaded() || !user.connected(most) {
             return self.closing.hang_up(&user, fd, false);
         }
         self.sweep_timer.within(IDLE);

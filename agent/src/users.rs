@@ -63,17 +63,25 @@ pub(crate) enum Job {
 #[derive(Debug)]
 pub(crate) struct Held {
     fds: Vec<OwnedFd>,
-    user: Arc<User>,
+    /// None where there are no descriptors.
+    user: Option<Arc<User>>,
 }
 
 impl Held {
     pub(crate) fn new(user: &Arc<User>, fds: Vec<OwnedFd>) -> Held {
+        if fds.is_empty() {
+            return Held::nothing();
+        }
         user.held.fetch_add(fds.len(), Ordering::Relaxed);
-        Held { fds, user: user.clone() }
+        Held { fds, user: Some(user.clone()) }
     }
 
-    pub(crate) fn user(&self) -> &Arc<User> {
-        &self.user
+    fn nothing() -> Held {
+        Held { fds: Vec::new(), user: None }
+    }
+
+    pub(crate) fn user(&self) -> Option<&Arc<User>> {
+        self.user.as_ref()
     }
 }
 
@@ -86,9 +94,11 @@ impl Deref for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let number = self.fds.len();
-        self.fds.clear();
-        self.user.held.fetch_sub(number, Ordering::Relaxed);
+        if let Some(user) = &self.user {
+            let number = self.fds.len();
+            self.fds.clear();
+            user.held.fetch_sub(number, Ordering::Relaxed);
+        }
     }
 }
 
@@ -311,7 +321,7 @@ impl User {
     }
 
     /// What should have been answered by now.
-    pub(crate) fn overdue(self: &Arc<Self>) -> Overdue {
+    pub(crate) fn overdue(&self) -> Overdue {
         let mut overdue = Overdue::default();
         // Dropped when the lock is free: a connection that ends takes it.
         let mut state = lock(&self.state);
@@ -326,7 +336,7 @@ impl User {
         for job in &mut state.jobs {
             match job {
                 Job::Request { reply, .. } if reply.since.elapsed() >= DEADLINE => {
-                    let nothing = Job::Close(Held::new(self, Vec::new()));
+                    let nothing = Job::Close(Held::nothing());
                     let Job::Request { fds, reply, .. } = std::mem::replace(job, nothing) else { continue };
                     *job = Job::Close(fds);
                     overdue.replies.push(reply);
@@ -424,111 +434,4 @@ impl Users {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn user() -> Arc<User> {
-        User::new(1000, 0)
-    }
-
-    fn nothing(user: &Arc<User>) -> Job {
-        Job::Close(Held::new(user, Vec::new()))
-    }
-
-    #[test]
-    fn one_thread_works_for_a_user() {
-        let user = user();
-        assert_eq!(user.hand_in(nothing(&user)), HandedIn::WorkIt);
-        assert_eq!(user.hand_in(nothing(&user)), HandedIn::Queued);
-        assert!(user.next().is_some() && user.next().is_some());
-        assert_eq!(user.hand_in(nothing(&user)), HandedIn::Queued);
-        assert!(user.next().is_some() && user.next().is_none());
-        assert_eq!(user.hand_in(nothing(&user)), HandedIn::WorkIt);
-    }
-
-    #[test]
-    fn who_waits_for_a_thread_is_not_stuck() {
-        let user = user();
-        for _ in 0..=WAITING_MAX {
-            let _ = user.hand_in(nothing(&user));
-        }
-        assert!(!user.is_overloaded());
-        std::thread::sleep(DEADLINE);
-        let overdue = user.overdue();
-        assert!(!overdue.is_stuck && user.is_overloaded());
-        (0..=WAITING_MAX).for_each(|_| assert!(user.next().is_some()));
-        std::thread::sleep(DEADLINE);
-        assert!(user.overdue().is_stuck && !user.is_overloaded());
-    }
-
-    #[test]
-    fn being_late_three_times_in_a_row_is_forgiven() {
-        let user = user();
-        assert!((0..3).all(|_| user.was_late().is_none() && user.begin_refusal().is_none()));
-        assert_eq!(user.was_late(), Some(Duration::from_secs(1)));
-        assert!(user.begin_refusal().is_some() && user.refusal().is_none());
-    }
-
-    #[test]
-    fn the_switch_is_shared() {
-        let user = user();
-        user.had_switch(Duration::from_millis(499));
-        assert!(user.begin_refusal().is_none());
-        user.had_switch(Duration::from_millis(3));
-        assert!(user.begin_refusal().is_some() && !user.is_forgotten());
-        std::thread::sleep(Duration::from_millis(100));
-        assert!(user.begin_refusal().is_none());
-    }
-
-    #[test]
-    fn shares() {
-        let user = user();
-        assert_eq!((0..50).filter(|_| user.may_ask(10)).count(), 20);
-        assert!(user.connected(2) && user.connected(2) && !user.connected(2));
-        user.disconnected();
-        assert!(user.connected(2));
-        assert!(user.watches(1, 1, 2, || None, |_| true) && user.watches(1, 2, 2, || None, |_| true));
-        assert!(!user.watches(1, 3, 2, || Some(HashSet::from([1, 2])), |_| true));
-        std::thread::sleep(Duration::from_millis(501));
-        assert!(user.watches(1, 3, 2, || Some(HashSet::from([2])), |_| true));
-    }
-    #[test]
-    fn who_holds_up_the_kernel_waits() {
-        let user = user();
-        user.held_up_kernel(Duration::from_millis(900));
-        assert!(user.refusal().is_none());
-        user.held_up_kernel(Duration::from_millis(200));
-        assert!(user.refusal().is_some() && user.begin_refusal().is_none() && !user.is_forgotten());
-    }
-
-    #[test]
-    fn lines_are_counted_where_they_are_too_many() {
-        let user = user();
-        assert_eq!((0..30).filter(|_| user.may_log(1) == Some(0)).count(), 10);
-        assert_eq!(user.unwritten(1), None);
-        std::thread::sleep(Duration::from_millis(1001));
-        assert_eq!((user.unwritten(1), user.unwritten(1)), (Some(20), Some(0)));
-    }
-
-    #[test]
-    fn descriptors_count_until_they_are_closed() {
-        let user = user();
-        let one = || rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
-        let held = Held::new(&user, vec![one(), one()]);
-        let more = Held::new(&user, vec![one()]);
-        assert_eq!(user.held.load(Ordering::Relaxed), 3);
-        drop(held);
-        assert_eq!(user.held.load(Ordering::Relaxed), 1);
-        drop(more);
-        assert_eq!(user.held.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn roots_of_containers() {
-        let users = Users::default();
-        assert!(Arc::ptr_eq(&users.of(1000, 1, 1), &users.of(1000, 2, 1)));
-        assert!(!Arc::ptr_eq(&users.of(0, 1, 1), &users.of(0, 2, 1)));
-        let places = (10..300).map(|place| users.of(0, place, 1).place);
-        assert_eq!(HashSet::<u64>::from_iter(places).len(), ROOTS_MAX - 1);
-    }
-}
+mod tests;

@@ -26,8 +26,6 @@ mod holder;
 /// What can be learned of a foreign socket without taking its lock, which its owner may hold for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
-    /// `SO_DOMAIN`.
-    pub domain: i32,
     /// `SO_TYPE`.
     pub kind: i32,
     /// `SO_PROTOCOL`.
@@ -41,12 +39,8 @@ impl Facts {
     /// EBADF (also of an `O_PATH` descriptor), ENOTSOCK.
     pub fn of(fd: BorrowedFd<'_>) -> io::Result<Facts> {
         let number = |name| getsockopt_number::<i32>(fd, libc::SOL_SOCKET, name);
-        Ok(Facts {
-            domain: number(libc::SO_DOMAIN)?,
-            kind: number(libc::SO_TYPE)?,
-            protocol: number(libc::SO_PROTOCOL)?,
-            namespace: namespace_of(fd),
-        })
+        let (kind, protocol) = (number(libc::SO_TYPE)?, number(libc::SO_PROTOCOL)?);
+        Ok(Facts { kind, protocol, namespace: namespace_of(fd) })
     }
 }
 
@@ -223,8 +217,8 @@ impl AsFd for Resets {
 /// # Errors
 /// EINVAL for anything but a generic netlink socket; EPERM where its holder interfered.
 pub fn give_events(netlink: BorrowedFd<'_>, token: u32, group: u32) -> io::Result<()> {
-    let facts = Facts::of(netlink)?;
-    if (facts.domain, facts.protocol) != (libc::AF_NETLINK, libc::NETLINK_GENERIC) {
+    let number = |name| getsockopt_number::<i32>(netlink, libc::SOL_SOCKET, name);
+    if (number(libc::SO_DOMAIN)?, number(libc::SO_PROTOCOL)?) != (libc::AF_NETLINK, libc::NETLINK_GENERIC) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     lock_to_token(netlink, token)?;

@@ -144,6 +144,34 @@ def test_the_time_of_the_path_manager_is_shared(agent: Agent, connect: Connect, 
         assert client.ask(destroy_nothing(good), [good.fileno()]).errno == errno.ESRCH
 
 
+def test_the_opener_sleeps(agent: Agent, connect: Connect, lab: Lab) -> None:
+    """Who needs something of a namespace waits for it; others do not, however many that are."""
+    good = connect()
+    request = destroy_nothing(good)
+    with Client(agent.socket, OTHER) as client:
+        assert client.ask(request, [good.fileno()]).errno == errno.EINVAL
+    witnesses = []
+    for host in ("client", "server"):
+        with lab.enter(host):
+            witnesses.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with contextlib.ExitStack() as stack:
+        os.kill(agent.opener, signal.SIGSTOP)
+        stack.callback(os.kill, agent.opener, signal.SIGCONT)
+        clients = [stack.enter_context(Client(agent.socket, 7000 + number)) for number in range(20)]
+        for number, client in enumerate(clients):
+            client.send(Request(BEGIN).encode(), [witnesses[number % 2].fileno()])
+        with Client(agent.socket, OTHER) as client:
+            for _ in range(100):
+                assert client.hello().errno == 0
+                # What this needs is there already.
+                assert client.ask(request, [good.fileno()]).errno == errno.EINVAL
+        assert {client.receive().errno for client in clients} == {errno.EBUSY}
+        assert agent.metrics()["threads"] < 8
+    wait_until(lambda: not lingers(agent, good, lab), "served again")
+    for witness in witnesses:
+        witness.close()
+
+
 def holder(lab: Lab, uid: int) -> tuple[int, socket.socket]:
     """A process of this user that has the lock of the switch, until the socket is closed."""
     ours, theirs = socket.socketpair()
