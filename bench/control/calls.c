@@ -42,8 +42,10 @@ static int tuple(void) {
   return getsockopt(fd, IPPROTO_TCP, GET_SUB_TUPLE, bytes, &length);
 }
 
+static int protocol;
+
 static int new_socket(void) {
-  int made = socket(AF_INET, SOCK_STREAM, 0);
+  int made = socket(AF_INET, SOCK_STREAM, protocol);
   return made < 0 ? -1 : close(made);
 }
 
@@ -130,13 +132,13 @@ int main(int argc, char **argv) {
     return 2;
   server.sin_port = htons((uint16_t)atoi(argv[2]));
   zero = open("/dev/zero", O_RDONLY), null = open("/dev/null", O_WRONLY);
-  int is_mptcp = argc > 3 && strcmp(argv[3], "mptcp") == 0;
-  fd = socket(AF_INET, SOCK_STREAM, is_mptcp ? 262 : 0);
+  protocol = argc > 3 && strcmp(argv[3], "mptcp") == 0 ? 262 : 0;
+  fd = socket(AF_INET, SOCK_STREAM, protocol);
   if (connect(fd, (struct sockaddr *)&server, sizeof server) != 0)
     die("connect");
   if (send(fd, "hold\n", 5, 0) != 5 || recv(fd, &byte, 1, 0) != 1)
     die("hold");
-  if (argc > 3 && !is_mptcp) {
+  if (argc > 3 && protocol == 0) {
     open_second(argv[3], server);
     while (list() != 2)
       usleep(1000);

@@ -84,6 +84,12 @@ def calls(lab: Lab, command: Path, agent: str | None, quick: bool) -> list[str]:
         shown = {who: f"{middle[who]:.1f} ({quantile(each, 0.99):.0f})" for who, each in times.items()}
         met = all(each <= bar for each in middle.values())
         rows.append(f"| {name} | {shown['root']} | {shown.get('nobody', 'not measured')} | {bar}: {verdict(met)} |")
+    cold = [time for part in turns({"alone": programs["alone"]}, "lone", 1, count // 5)["alone"] for time in part]
+    rows += [
+        "",
+        f"After a pause the caches are cold: a program alone, which makes MPTCP sockets by itself, takes "
+        f"{statistics.median(cold) / 1000:.1f} us for one then.",
+    ]
     rows += ["", "| not served | alone, us | under run, us | added to each call | bar |", "|---|---|---|---|---|"]
     for what, (name, number) in UNTRAPPED.items():
         both = {who: programs[who] for who in ("alone", "root")}
