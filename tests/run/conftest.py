@@ -27,6 +27,25 @@ def missing(why: str) -> None:
     pytest.skip(why)
 
 
+def has_users() -> bool:
+    """Whether there are other users here: in the namespace of a rootless lab there is one only."""
+    return int(Path("/proc/self/uid_map").read_text().split()[2]) > 1
+
+
+@pytest.fixture
+def users(lab: Lab) -> None:
+    if not has_users():
+        missing("needs root: there is only one user in a rootless lab")
+
+
+@pytest.fixture
+def bpf(lab: Lab) -> None:
+    try:
+        lab.load_bpf()
+    except LabError as error:
+        missing(f"NO BPF: {error}")
+
+
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     marker = request.node.get_closest_marker("lab")

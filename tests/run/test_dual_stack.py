@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from conftest import missing
 from lab import Lab, wait_until
 from supervision import program, whole
 
@@ -171,10 +170,8 @@ except OSError as error:
     assert process.returncode == 0
 
 
-def test_low_ports(lab: Lab, start: Start) -> None:
+def test_low_ports(users: None, start: Start) -> None:
     """By the caller's right, not the supervisor's."""
-    if os.geteuid() != 0:
-        missing("needs root: there is only one user in the lab")
     text = """
 import errno, os, socket
 socket.socket().bind(("127.0.0.1", 81))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Run, missing
+from conftest import Run, has_users
 from lab import Lab, command_path, wait_until
 from supervision import children, descriptors, is_alive, name, program, supervisor
 
@@ -231,10 +231,8 @@ for line in sys.stdin:
     process.wait()
 
 
-def test_privilege(lab: Lab, run: Run) -> None:
+def test_privilege(users: None, run: Run) -> None:
     """Root's setuid programs keep working; an ordinary user's run without their privilege, as is documented."""
-    if os.geteuid() != 0:
-        missing("needs root: there is only one user in the lab")
     show = ["grep", "NoNewPrivs", "/proc/self/status"]
     assert run(show).stdout.split() == ["NoNewPrivs:", "0"]
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -253,7 +251,7 @@ try:
 except OSError as error:
     assert error.errno in (errno.EOPNOTSUPP, errno.ENOPROTOOPT), error
 """
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if has_users() else []
     for before in ([], nobody):
         ended = run([sys.executable, "-c", text], before=before)
         assert ended.returncode == 0, ended

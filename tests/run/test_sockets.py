@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
-from conftest import Run, missing
+from conftest import Run
 from lab import Lab
 from supervision import whole
 
@@ -187,10 +186,8 @@ assert seen == [6] and socket.socket().getsockopt(1, 38) == 262
     python(text)
 
 
-def test_owner(lab: Lab, run: Run) -> None:
+def test_owner(users: None, run: Run) -> None:
     """Whoever the caller is by then owns it, as `ss` shows."""
-    if os.geteuid() != 0:
-        missing("needs root: there is only one user in the lab")
     text = """
 import os, socket
 for become in (lambda: None, lambda: os.seteuid(65534), lambda: (os.seteuid(0), os.setuid(65533))):

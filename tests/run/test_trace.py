@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
 
-from conftest import Run, missing
+from conftest import Run
 from lab import Lab
 
 CALLS = """
@@ -56,10 +55,7 @@ LINES = [
 ]
 
 
-def test_lines(lab: Lab, run: Run, tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        missing("needs root: the program opens a subflow")
-    lab.load_bpf()
+def test_lines(lab: Lab, bpf: None, run: Run, tmp_path: Path) -> None:
     argv = [sys.executable, "-c", CALLS, lab.server_address(1), lab.client_address(2), lab.server_address(2)]
     file = tmp_path / "trace"
     to_file, to_stderr = run(argv, f"--trace={file}"), run(argv, "--trace")
