@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::info::PathManager;
 use crate::open::{OpenSubflow, resync_ids, says, unmapped, with_opened};
 use crate::option::open_with_options;
+use crate::paper;
 use crate::pm::{self, KERNEL_PATH_MANAGER};
 use crate::privilege::provider;
 use crate::subflow::{INITIAL_ID, Subflow};
@@ -77,7 +78,9 @@ impl Connection<'_> {
         const OPERATION: &str = "set_backup";
         let (snapshot, subflow) = self.present_subflow(OPERATION, id)?;
         let command = Command::SetBackup { local: subflow.local, remote: subflow.remote, backup: on };
-        self.carry_out(OPERATION, &command, &snapshot).map_err(|error| error.of_subflow(id))
+        self.carry_out(OPERATION, &command, &snapshot).map_err(|error| error.of_subflow(id))?;
+        paper::forget_priorities(self.as_fd());
+        Ok(())
     }
 
     /// Offers the peer an address to open subflows to (ADD_ADDR, RFC 8684 section 3.4.1); port 0 stands for the

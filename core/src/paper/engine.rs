@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use zerocopy::IntoBytes;
 
-use super::ids::{Place, Request, SubflowIds, Waiting};
+use super::ids::{Place, Priorities, Request, SubflowIds, Waiting};
 use super::rights::{Rights, is_free};
 use super::{SubStatus, errors};
 use crate::codec::uapi::TcpInfo;
@@ -126,6 +126,26 @@ impl<'fd> Numbered<'fd> {
         outcome
     }
 
+    /// Which subflows this side uses as backups. In another network namespace nobody says so. Asking takes longer than all
+    /// else of a listing, so what was true a moment ago is believed.
+    fn priorities(&self, snapshot: &Snapshot) -> Priorities {
+        let numbers: Vec<u32> = snapshot.present().map(|subflow| subflow.id).collect();
+        if let Some(known) = self.with(|ids| ids.priorities(&numbers)) {
+            return known;
+        }
+        let mut subflows: Vec<Subflow> = snapshot.present().copied().collect();
+        let _ = detail::add_detail(self.fd(), &mut subflows);
+        let found = |number: &u32| subflows.iter().find(|subflow| subflow.id == *number)?.backup;
+        let known: Priorities = numbers.iter().map(|number| (*number, found(number))).collect();
+        self.with(|ids| ids.set_priorities(known.clone()));
+        known
+    }
+
+    /// One has been changed.
+    pub(super) fn forget_priorities(&self) {
+        self.with(|ids| ids.set_priorities(Priorities::new()));
+    }
+
     /// Before 6.5 the kernel does not say of which subflow it is.
     fn tcp_info(&self, number: u32) -> Option<Vec<u8>> {
         sockopt::tcp_infos(self.fd()).ok()?.into_iter().find_map(|(other, info)| (other == number).then_some(info))
@@ -195,12 +215,10 @@ impl<'fd> View<'fd> {
     /// GET_SUB_IDS.
     pub(super) fn sub_ids(&self) -> Result<Vec<SubStatus>> {
         let snapshot = &self.snapshot;
-        let mut detailed: Vec<Subflow> = snapshot.present().copied().collect();
-        // Only for the priorities: in another network namespace there is no such detail.
-        let _ = detail::add_detail(self.numbered.fd(), &mut detailed);
+        let priorities = self.numbered.priorities(snapshot);
         let found = |number: u32| {
             let subflow = snapshot.present().find(|subflow| subflow.id == number)?;
-            let backup = detailed.iter().find(|subflow| subflow.id == number).and_then(|subflow| subflow.backup);
+            let backup = priorities.iter().find(|(other, _)| *other == number).and_then(|(_, backup)| *backup);
             Some((*subflow, backup))
         };
         let shown = self.numbered.with(|ids| ids.shown().cloned().collect::<Vec<_>>());

@@ -2,9 +2,16 @@
 //! The paper's ids: 1 to 31, given to the subflows of a connection one after another, as its kernel did. Pure.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use crate::open::unmapped;
 use crate::table::Pair;
+
+/// For so long the priorities that were read count as those of now.
+const RECENT: Duration = Duration::from_millis(10);
+
+/// The kernel's numbers of subflows, and whether they are backups, where that is known.
+pub(super) type Priorities = Vec<(u32, Option<bool>)>;
 
 const FIRST: u8 = 1;
 const LAST: u8 = 31;
@@ -63,11 +70,21 @@ pub(super) struct SubflowIds {
     clock: u64,
     /// Somebody is carrying out what waits.
     pumping: bool,
+    /// As they were read last, and when.
+    priorities: Option<(Instant, Priorities)>,
 }
 
 impl Default for SubflowIds {
     fn default() -> Self {
-        SubflowIds { token: 0, next: FIRST, entries: Vec::new(), numbered: 0, clock: 0, pumping: false }
+        SubflowIds {
+            token: 0,
+            next: FIRST,
+            entries: Vec::new(),
+            numbered: 0,
+            clock: 0,
+            pumping: false,
+            priorities: None,
+        }
     }
 }
 
@@ -225,6 +242,17 @@ impl SubflowIds {
     fn asked_mut(&mut self, id: u8, change: impl FnOnce(&mut Entry)) {
         let asked = |entry: &&mut Entry| entry.id == id && matches!(entry.place, Place::Asked(_));
         self.entries.iter_mut().find(asked).map(change);
+    }
+
+    /// None where they are to be read anew, for all of these.
+    pub(super) fn priorities(&self, numbers: &[u32]) -> Option<Priorities> {
+        let (_, known) = self.priorities.as_ref().filter(|(when, _)| when.elapsed() < RECENT)?;
+        let has = |number: &u32| known.iter().any(|(other, _)| other == number);
+        numbers.iter().all(has).then(|| known.clone())
+    }
+
+    pub(super) fn set_priorities(&mut self, priorities: Priorities) {
+        self.priorities = Some((Instant::now(), priorities));
     }
 
     pub(super) fn waits(&self) -> bool {

@@ -163,3 +163,8 @@ pub fn waits(socket: BorrowedFd<'_>) -> bool {
 pub fn pump(socket: BorrowedFd<'_>) -> bool {
     Numbered::new(socket).pump()
 }
+
+/// To be called when this process has changed one.
+pub(crate) fn forget_priorities(socket: BorrowedFd<'_>) {
+    Numbered::new(socket).forget_priorities();
+}
