@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use mptcpapi::serving::{Operation, REQUEST_SIZE, Request, receive};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 
 use crate::connection::{Connection, Handshake};
 use crate::handshake;
@@ -28,6 +28,8 @@ use crate::users::{DEADLINE, HandedIn, Held, Job, ReplyTo, User};
 const PIN: &str = "/sys/fs/bpf/mptcpapi/subflow_option_v1";
 /// Why nothing that may take long is begun.
 const STUCK: &str = "too much is stuck in the kernel, of all users together";
+/// Why nothing is received.
+const FULL: &str = "the agent has too many descriptors";
 
 impl Server {
     /// One request, or the end.
@@ -48,6 +50,7 @@ impl Server {
             Err(_) => return self.over(connection),
             Ok(received) => received,
         };
+        self.has_received(&received.fds);
         let fds = Held::new(user, received.fds);
         let request = Request::decode(&bytes[..received.length]);
         let Some(request) = request.filter(|request| !received.cut || fds.len() < request.operation.descriptors())
@@ -64,7 +67,7 @@ impl Server {
             Some(refused(Errno::BUSY, "this user asks too much"))
         } else if received.cut {
             // Descriptors did not fit into this process: its fault, not the client's.
-            Some(refused(Errno::BUSY, "the agent has too many descriptors"))
+            Some(refused(Errno::BUSY, FULL))
         } else {
             None
         };
@@ -86,23 +89,23 @@ impl Server {
         }
     }
 
-    /// What comes with the message might not fit into this process, and the kernel would close it here and now. The
-    /// connection ends instead, after an answer if it can have one.
+    /// What comes with the message might not fit into this process, and the kernel would close it here and now. It stays
+    /// where it is, until the client has read the answer and leaves.
     fn not_received(&self, connection: &Arc<Connection>) {
         let mut bytes = [0; REQUEST_SIZE + 1];
-        // Without room for descriptors, they stay where they are.
-        match recv(connection.as_fd(), &mut bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        // Without room for descriptors, they are not taken out.
+        let request = match recv(connection.as_fd(), &mut bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Err(Errno::AGAIN) => return self.arm(connection.as_fd(), connection.id),
-            Ok((length, _)) => {
-                if let Some(request) = Request::decode(&bytes[..length]) {
-                    let (errno, text) = refused(Errno::BUSY, "the agent has too many descriptors");
-                    connection.is_over.store(true, Ordering::Release);
-                    self.reply(connection, request.sequence, errno, &text);
-                }
-            }
-            Err(_) => {}
-        }
-        self.over(connection);
+            Ok((length, _)) => Request::decode(&bytes[..length]),
+            Err(_) => None,
+        };
+        let Some(request) = request else { return self.over(connection) };
+        connection.is_over.store(true, Ordering::Release);
+        add(&self.metrics.refused, 1);
+        let (errno, text) = refused(Errno::BUSY, FULL);
+        let _ = connection.send(request.sequence, errno, &text, &[]);
+        let _ = shutdown(connection.as_fd(), Shutdown::Write);
+        self.wait_for_end(connection);
     }
 
     fn option_pin(&self, connection: &Arc<Connection>, sequence: u32) {

@@ -35,7 +35,9 @@ use crate::{Error, log, start};
 /// Threads that wait for work, where it is quiet.
 const IDLE_THREADS: usize = 3;
 /// One part of so many of the descriptors that this process may have is for what clients send, not for their connections.
-const DESCRIPTORS_KEPT: u32 = 4;
+const DESCRIPTORS_KEPT: i32 = 4;
+/// So many are left when it counts as full: what several threads receive at once.
+const DESCRIPTORS_SPARE: i32 = 4 * 253;
 const ACCEPT_AT_ONCE: usize = 64;
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -70,10 +72,10 @@ pub(crate) struct Server {
     own: Arc<User>,
     /// The cookie of the agent's network namespace.
     home: u64,
-    /// No connection has a descriptor beyond this one.
-    descriptors: u32,
-    /// Another thread could not be made, or another connection not be taken.
+    /// Connections have descriptors below the first of these. Beyond the second, messages are left where they are.
+    descriptors: (i32, i32),
     pub(crate) is_full: AtomicBool,
+    accept_fails: AtomicBool,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     next: AtomicU64,
     pub(crate) closing: Arc<Closing>,
@@ -106,7 +108,7 @@ pub(crate) struct Parts {
 impl Server {
     pub(crate) fn new(parts: Parts) -> io::Result<Arc<Server>> {
         let (policy_path, policy) = parts.policy;
-        let limit = getrlimit(Resource::Nofile).current.and_then(|limit| u32::try_from(limit).ok());
+        let limit = getrlimit(Resource::Nofile).current.and_then(|limit| i32::try_from(limit).ok()).unwrap_or(i32::MAX);
         let server = Server {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             home: cookie_of(parts.listener.as_fd()),
@@ -123,8 +125,9 @@ impl Server {
             path_manager: PathManager::default(),
             users: Users::default(),
             own: User::new(u32::MAX, u64::MAX),
-            descriptors: limit.map_or(u32::MAX, |limit| limit - limit / DESCRIPTORS_KEPT),
+            descriptors: (limit - limit / DESCRIPTORS_KEPT, limit - DESCRIPTORS_SPARE.min(limit / 8)),
             is_full: AtomicBool::new(false),
+            accept_fails: AtomicBool::new(false),
             connections: Mutex::default(),
             next: AtomicU64::new(FIRST_CONNECTION),
             closing: Arc::new(Closing::new()?),
@@ -240,6 +243,7 @@ impl Server {
                 self.sweep_timer.came();
                 self.arm(self.sweep_timer.as_fd(), SWEEP);
                 self.arm(self.listener.as_fd(), LISTENER);
+                self.look_whether_full();
                 self.closing.ring();
                 let is_told = self.tell_unwritten();
                 self.users.sweep();
@@ -346,6 +350,12 @@ impl Server {
         let _ = epoll::modify(&self.epoll, fd, EventData::new_u64(number), flags);
     }
 
+    /// Of what still comes, nothing is read.
+    pub(crate) fn wait_for_end(&self, connection: &Connection) {
+        let flags = EventFlags::RDHUP | EventFlags::ONESHOT;
+        let _ = epoll::modify(&self.epoll, connection.as_fd(), EventData::new_u64(connection.id), flags);
+    }
+
     pub(crate) fn connection(&self, number: u64) -> Option<Arc<Connection>> {
         lock(&self.connections).get(&number).cloned()
     }
@@ -361,14 +371,16 @@ impl Server {
     fn accept(&self) {
         for _ in 0..ACCEPT_AT_ONCE {
             match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(fd) => self.accepted(fd),
-                Err(Errno::AGAIN) => {
-                    self.is_full.store(false, Ordering::Relaxed);
-                    return self.arm(self.listener.as_fd(), LISTENER);
+                Ok(fd) => {
+                    self.accept_fails.store(false, Ordering::Relaxed);
+                    self.accepted(fd);
                 }
+                Err(Errno::AGAIN) => return self.arm(self.listener.as_fd(), LISTENER),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(error) => {
-                    if !self.is_full.swap(true, Ordering::Relaxed) {
+                    self.is_full.fetch_or(error == Errno::MFILE, Ordering::Relaxed);
+                    // It is told once, until it works again.
+                    if !self.accept_fails.swap(true, Ordering::Relaxed) {
                         log::agent(format_args!("accept error=\"{error}\""));
                     }
                     return self.sweep_timer.within(ACCEPT_AGAIN);
@@ -378,15 +390,31 @@ impl Server {
         self.arm(self.listener.as_fd(), LISTENER);
     }
 
+    /// The kernel gives the lowest number that is free: so one that is high says that there are many.
+    pub(crate) fn has_received(&self, fds: &[OwnedFd]) {
+        if fds.iter().any(|fd| fd.as_raw_fd() >= self.descriptors.1) {
+            self.is_full.store(true, Ordering::Relaxed);
+            self.sweep_timer.within(ACCEPT_AGAIN);
+        }
+    }
+
+    /// Where it was full: it is so no more, or it is looked at again soon.
+    fn look_whether_full(&self) {
+        if self.is_full.load(Ordering::Relaxed) {
+            match rustix::io::fcntl_dupfd_cloexec(&self.listener, 0) {
+                Ok(lowest) if lowest.as_raw_fd() < self.descriptors.1 => self.is_full.store(false, Ordering::Relaxed),
+                _ => self.sweep_timer.within(ACCEPT_AGAIN),
+            }
+        }
+    }
+
     fn accepted(&self, fd: OwnedFd) {
         let most = self.policy().connections;
         // Without credentials, it is nobody, and refused.
         let (uid, _, pid) = peer(fd.as_fd()).unwrap_or((u32::MAX, u32::MAX, 0));
         let user = self.users.of(uid, cookie_of(fd.as_fd()), self.home);
         let is_refused = !self.admits(fd.as_fd(), &user);
-        let has_room = u32::try_from(fd.as_raw_fd()).is_ok_and(|number| number < self.descriptors);
-        self.is_full.store(!has_room, Ordering::Relaxed);
-        if !has_room || user.is_overloaded() || !user.connected(most) {
+        if fd.as_raw_fd() >= self.descriptors.0 || user.is_overloaded() || !user.connected(most) {
             return self.closing.hang_up(&user, fd, false);
         }
         self.sweep_timer.within(IDLE);

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use mptcpapi::borrow_fd;
 use mptcpapi::serving::{PathManagerFamily, SOCKET, fork};
+use nix::sys::signal::SigSet;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, socketpair};
@@ -99,6 +100,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     let guard = timer().map_err(Error::io("timerfd"))?;
     let (ours, theirs) = line().map_err(Error::io("socketpair"))?;
     let (heard, life) = life().map_err(Error::io("pipe"))?;
+    // Each of the two has its own handlers: until then, none is to die of what they handle.
+    SigSet::all().thread_block().map_err(|errno| Error::io("signals")(errno.into()))?;
     let Some(server) = fork().map_err(Error::io("fork"))? else {
         drop((ours, heard, lock));
         let parts = Served { life, listener, guard, line: theirs, record, serving, policy, family };
@@ -136,9 +139,12 @@ fn signals(wanted: &[i32]) -> io::Result<UnixStream> {
     Ok(told)
 }
 
-/// Readable when the process is told to end, and when it is told to read its policy again.
+/// Readable when the process is told to end, and when it is told to read its policy again. What came before, since it was
+/// blocked, comes now.
 fn end_and_reload() -> io::Result<(UnixStream, UnixStream)> {
-    Ok((signals(&[SIGTERM, SIGINT, SIGQUIT])?, signals(&[SIGHUP])?))
+    let both = (signals(&[SIGTERM, SIGINT, SIGQUIT])?, signals(&[SIGHUP])?);
+    SigSet::all().thread_unblock()?;
+    Ok(both)
 }
 
 /// The opener's process, to its end.

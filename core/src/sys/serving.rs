@@ -2,7 +2,9 @@
 //! System calls that only the agent makes, and that no library has in a safe form.
 
 use std::io;
+use std::mem::zeroed;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use super::check;
 
@@ -23,8 +25,12 @@ pub(crate) fn keep_open(fd: OwnedFd) -> io::Result<()> {
     let number = fd.as_raw_fd() as libc::c_uint;
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::Builder::new().name("alive".into()).spawn(move || {
-        // SAFETY: from here on the thread uses no descriptor at all; those that it closes are copies of its own.
+        // SAFETY: from here on the thread uses no descriptor at all, in no signal handler either; those that it closes
+        // are copies of its own. All-zero is a valid signal set.
         let outcome = unsafe {
+            let mut all: libc::sigset_t = zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
             check(libc::unshare(libc::CLONE_FILES).into())
                 .and_then(|_| check(libc::syscall(libc::SYS_close_range, number + 1, libc::c_uint::MAX, 0)))
                 .and_then(|_| match number.checked_sub(1) {
@@ -51,8 +57,13 @@ pub(crate) fn keep_open(fd: OwnedFd) -> io::Result<()> {
 /// # Errors
 /// WouldBlock in a process with several threads: of those the child would have none, but their locks.
 pub(crate) fn fork() -> io::Result<Option<u32>> {
-    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
-        return Err(io::Error::other("a process with several threads cannot be divided"));
+    // One that was waited for may be listed for a moment longer.
+    let end = Instant::now() + Duration::from_secs(1);
+    while std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        if Instant::now() > end {
+            return Err(io::Error::other("a process with several threads cannot be divided"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
     // SAFETY: there is no other thread, so the child finds no lock taken and no data half changed.
     let child = check(unsafe { libc::fork() }.into())?;
