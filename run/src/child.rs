@@ -102,6 +102,15 @@ impl Thread {
         Ok(pidfd_getfd(&self.fd, fd, PidfdGetfdFlags::empty())?)
     }
 
+    /// The numbers under which it has a socket, which may be many or none.
+    pub(crate) fn sockets(&self, inode: u64) -> Vec<RawFd> {
+        let wanted = format!("socket:[{inode}]");
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.number)).into_iter().flatten().flatten();
+        let same =
+            entries.filter(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == &*wanted));
+        same.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
     /// Makes it the owner of a socket that is this user's now. Without the right to, that stays as it is.
     pub(crate) fn own(&self, socket: &impl AsFd, user: u32) {
         match self.owner() {

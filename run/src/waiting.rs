@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use mptcpapi::paper::pump;
 use mptcpapi::socket2::SockRef;
+use rustix::fs::fstat;
 
 use crate::child::Thread;
 
@@ -23,10 +24,11 @@ const THREADS: usize = 256;
 pub(crate) struct Waiting(Arc<Mutex<HashSet<u64>>>);
 
 impl Waiting {
-    /// Until nothing waits there any more, or the descriptor is another file. Where that cannot be done, the next of the
-    /// paper's calls on that connection does it.
+    /// Until nothing waits there any more, or the process has it no more. Where that cannot be done, the next of the paper's
+    /// calls on that connection does it.
     pub(crate) fn watch(&self, thread: &Thread, number: RawFd, fd: OwnedFd) {
         let (Ok(identity), Ok(process)) = (SockRef::from(&fd).cookie(), thread.process()) else { return };
+        let Ok(inode) = fstat(&fd).map(|found| found.st_ino) else { return };
         drop(fd);
         let mut known = self.known();
         if known.len() >= THREADS || !known.insert(identity) {
@@ -36,11 +38,19 @@ impl Waiting {
         let own = self.clone();
         let started = thread::Builder::new().name("waiting".into()).spawn(move || {
             let mut interval = FIRST;
+            let mut number = number;
             loop {
                 thread::sleep(interval);
                 interval = (interval * 5 / 4).min(LAST);
-                let Ok(fd) = process.descriptor(number) else { break };
-                if SockRef::from(&fd).cookie().ok() != Some(identity) || !pump(fd.as_fd()) {
+                let same = |number| {
+                    let fd = process.descriptor(number).ok()?;
+                    (SockRef::from(&fd).cookie().ok() == Some(identity)).then_some((number, fd))
+                };
+                // Who asks by a duplicate, as programs in Go do, closes that at once.
+                let found = same(number).or_else(|| process.sockets(inode).into_iter().find_map(same));
+                let Some((there, fd)) = found else { break };
+                number = there;
+                if !pump(fd.as_fd()) {
                     break;
                 }
             }
