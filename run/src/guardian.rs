@@ -18,7 +18,7 @@ use crate::line::{Change, Line, Message};
 use crate::signals::Signals;
 use crate::start::keep_only;
 use crate::sys::in_flight::{InFlight, SLOTS};
-use crate::sys::process::{end_by, leave, send_signal, take};
+use crate::sys::process::{end_by, for_a_moment, leave, send_signal, take};
 use crate::sys::seccomp::Listener;
 
 const STDERR: i32 = 2;
@@ -181,9 +181,11 @@ impl Guardian {
         Ok(change.or(is_over.then_some(LOST)))
     }
 
+    /// A thread of the supervisor's that is about to die may be faster: then nothing comes here, and
+    /// [`Guardian::answer_left`] finds it.
     fn answer_one(&self) {
         if is_ready(self.listener.as_fd(), PollFlags::IN) {
-            if let Ok(call) = self.listener.receive(&mut self.in_flight.slot(SLOTS)) {
+            if let Ok(call) = for_a_moment(|| self.listener.receive(&mut self.in_flight.slot(SLOTS))) {
                 let _ = self.listener.answer(call.id, without_supervisor(&call));
             }
         }

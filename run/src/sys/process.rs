@@ -79,6 +79,33 @@ pub(crate) fn take(signal: i32) {
     }
 }
 
+extern "C" fn do_nothing(_: libc::c_int) {}
+
+/// Does what may wait in the kernel, and is interrupted there (EINTR) after a moment. In a process of one thread.
+pub(crate) fn for_a_moment<T>(work: impl FnOnce() -> T) -> T {
+    let tick = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
+    // Again and again: one tick may come before the work begins to wait.
+    let ticks = libc::itimerval { it_interval: tick, it_value: tick };
+    let never = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let none = libc::itimerval { it_interval: never, it_value: never };
+    // SAFETY: all structs are initialised before they are used, and outlive the calls; the handler does nothing.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGALRM);
+        let mut action: libc::sigaction = std::mem::zeroed();
+        // Without SA_RESTART.
+        action.sa_sigaction = do_nothing as extern "C" fn(libc::c_int) as usize;
+        libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut());
+        libc::setitimer(libc::ITIMER_REAL, &raw const ticks, std::ptr::null_mut());
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        let result = work();
+        libc::setitimer(libc::ITIMER_REAL, &raw const none, std::ptr::null_mut());
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        result
+    }
+}
+
 /// Sends a signal by its number, real-time ones included.
 pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();
