@@ -228,7 +228,7 @@ fn switch_off(server: &Server, namespace: &Namespace, switch: &mut Switch) {
     let written = switch.setting.as_ref().map_or(Ok(()), |setting| setting.write_kernel());
     if on.connection != NOBODY {
         let time = on.since.elapsed();
-        on.user.had_switch(time);
+        on.user.had_switch(time, server.policy().switch_share);
         add(&server.metrics.window, time.as_nanos() as u64);
     }
     match written {
@@ -250,7 +250,7 @@ fn switch_off(server: &Server, namespace: &Namespace, switch: &mut Switch) {
 fn serve_queue(server: &Server, namespace: &Arc<Namespace>, switch: &mut Switch) {
     while switch.on.is_none() {
         let Some(first) = switch.queue.pop_front() else { return };
-        if let Some((errno, text)) = refusal(switch, &first) {
+        if let Some((errno, text)) = refusal(server, switch, &first) {
             refuse(server, &first.connection, first.sequence, errno, &text);
             continue;
         }
@@ -293,9 +293,9 @@ fn serve_queue(server: &Server, namespace: &Arc<Namespace>, switch: &mut Switch)
 }
 
 /// Why somebody who waits has waited in vain.
-fn refusal(switch: &Switch, waiting: &Waiting) -> Option<(Errno, String)> {
+fn refusal(server: &Server, switch: &Switch, waiting: &Waiting) -> Option<(Errno, String)> {
     // Others of the user's were late meanwhile.
-    if let Some(text) = waiting.connection.user.begin_refusal() {
+    if let Some(text) = waiting.connection.user.begin_refusal(server.policy().switch_share) {
         return Some((Errno::BUSY, text.into()));
     }
     match &switch.elsewhere {

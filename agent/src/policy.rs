@@ -26,6 +26,7 @@ struct File {
     requests_per_second: u32,
     watched_per_user: usize,
     subflows_per_connection: u8,
+    switch_percent_per_user: f64,
     log_lines_per_second: u32,
     threads: usize,
 }
@@ -41,6 +42,7 @@ impl Default for File {
             requests_per_second: 20_000,
             watched_per_user: 1024,
             subflows_per_connection: 64,
+            switch_percent_per_user: 5.0,
             log_lines_per_second: 100,
             threads: 512,
         }
@@ -70,6 +72,8 @@ pub(crate) struct Policy {
     pub(crate) watched: usize,
     /// Subflows of a connection, the initial one not among them, beyond which none is opened.
     pub(crate) subflows: u8,
+    /// Of the time, for which a user may have the switch on.
+    pub(crate) switch_share: f64,
     /// Lines of the log about one user in a second; ten times as many at once.
     pub(crate) lines: u32,
     /// Threads, beyond which requests that may take a lock are refused.
@@ -102,6 +106,9 @@ impl Policy {
                 groups: groups.iter().flatten().map(group).collect::<Result<_, _>>()?,
             }),
         };
+        if !(0.0..=100.0).contains(&file.switch_percent_per_user) {
+            return Err("switch_percent_per_user is from 0 to 100".into());
+        }
         Ok(Policy {
             allowed,
             interfaces: file.interfaces.map(HashSet::from_iter),
@@ -110,6 +117,7 @@ impl Policy {
             requests: file.requests_per_second,
             watched: file.watched_per_user,
             subflows: file.subflows_per_connection,
+            switch_share: file.switch_percent_per_user / 100.0,
             lines: file.log_lines_per_second,
             threads: file.threads.max(THREADS_MIN),
         })
@@ -187,9 +195,15 @@ mod tests {
 
     #[test]
     fn what_is_misspelt_is_no_policy() {
-        for text in
-            ["user = []", "users = [\"no such user here\"]", "users = [-1]", "requests_per_second = \"all\"", "["]
-        {
+        for text in [
+            "switch_percent_per_user = 101",
+            "switch_percent_per_user = nan",
+            "user = []",
+            "users = [\"no such user here\"]",
+            "users = [-1]",
+            "requests_per_second = \"all\"",
+            "[",
+        ] {
             assert!(Policy::parse(text).is_err(), "{text}");
         }
     }

@@ -122,7 +122,7 @@ impl Server {
             self.reply(connection, sequence, errno, &text);
             self.closing.close(fds);
         };
-        if let Some(text) = connection.user.begin_refusal() {
+        if let Some(text) = connection.user.begin_refusal(self.policy().switch_share) {
             return refuse(refused(Errno::BUSY, text), fds);
         }
         if !self.has_threads() {

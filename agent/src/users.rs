@@ -26,11 +26,10 @@ const HELD_MAX: usize = 4096;
 const ROOTS_MAX: usize = 64;
 /// Late hand-shakes in a row that a busy machine explains.
 const LATE_MAX: f64 = 3.0;
-/// Of the time, for which one user may have the switch on.
-const SWITCH_SHARE: f64 = 0.05;
-/// So much more at once, in seconds: thousands of hand-shakes.
-const SWITCH_AT_ONCE: f64 = 0.5;
-/// The same for the time that one user's commands hold up the kernel's path manager, beyond what commands take.
+/// A user may have the switch on for its share of so many seconds at once: thousands of hand-shakes.
+const SWITCH_AT_ONCE: f64 = 10.0;
+/// Of the time, for which one user's commands hold up the kernel's path manager, beyond what commands take;
+/// and so many seconds more at once.
 const KERNEL_SHARE: f64 = 0.05;
 const KERNEL_AT_ONCE: f64 = 1.0;
 /// Lines of the log at once, in seconds of a user's share of them.
@@ -247,19 +246,19 @@ impl User {
         state.jobs.len() > WAITING_MAX && is_stuck
     }
 
-    /// Why no hand-shake is begun for the user just now.
-    pub(crate) fn begin_refusal(&self) -> Option<&'static str> {
+    /// Why no hand-shake is begun for the user just now. `share`: of the time, for the switch.
+    pub(crate) fn begin_refusal(&self, share: f64) -> Option<&'static str> {
         let state = lock(&self.state);
         if state.begins.is_out() {
             return Some("this user's hand-shakes came too late, several times: wait a while");
         }
-        (state.switched.level(SWITCH_SHARE, Instant::now()) > SWITCH_AT_ONCE)
+        (state.switched.level(share, Instant::now()) > SWITCH_AT_ONCE * share)
             .then_some("this user's hand-shakes have taken their share of the time: wait a while")
     }
 
     /// The switch was on for the user, for so long.
-    pub(crate) fn had_switch(&self, time: Duration) {
-        lock(&self.state).switched.pour(time.as_secs_f64(), SWITCH_SHARE, Instant::now());
+    pub(crate) fn had_switch(&self, time: Duration, share: f64) {
+        lock(&self.state).switched.pour(time.as_secs_f64(), share, Instant::now());
     }
 
     /// Everybody waited for a command of the user's, for so long.
@@ -386,7 +385,7 @@ impl User {
     }
 
     /// Nothing of the user's is left to remember.
-    fn is_forgotten(&self) -> bool {
+    fn is_forgotten(&self, share: f64) -> bool {
         let state = lock(&self.state);
         let now = Instant::now();
         state.connections == 0
@@ -394,7 +393,7 @@ impl User {
             && state.watched.is_empty()
             && state.strikes.is_over()
             && state.begins.is_over()
-            && state.switched.level(SWITCH_SHARE, now) == 0.0
+            && state.switched.level(share, now) == 0.0
             && state.kernel.level(KERNEL_SHARE, now) == 0.0
             && state.unwritten == 0
     }
@@ -428,8 +427,8 @@ impl Users {
         lock(&self.0).values().cloned().collect()
     }
 
-    pub(crate) fn sweep(&self) {
-        lock(&self.0).retain(|_, user| Arc::strong_count(user) > 1 || !user.is_forgotten());
+    pub(crate) fn sweep(&self, share: f64) {
+        lock(&self.0).retain(|_, user| Arc::strong_count(user) > 1 || !user.is_forgotten(share));
     }
 }
 

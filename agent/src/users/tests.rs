@@ -39,20 +39,20 @@ fn who_waits_for_a_thread_is_not_stuck() {
 #[test]
 fn being_late_three_times_in_a_row_is_forgiven() {
     let user = user();
-    assert!((0..3).all(|_| user.was_late().is_none() && user.begin_refusal().is_none()));
+    assert!((0..3).all(|_| user.was_late().is_none() && user.begin_refusal(0.05).is_none()));
     assert_eq!(user.was_late(), Some(Duration::from_secs(1)));
-    assert!(user.begin_refusal().is_some() && user.refusal().is_none());
+    assert!(user.begin_refusal(0.05).is_some() && user.refusal().is_none());
 }
 
 #[test]
 fn the_switch_is_shared() {
     let user = user();
-    user.had_switch(Duration::from_millis(499));
-    assert!(user.begin_refusal().is_none());
-    user.had_switch(Duration::from_millis(3));
-    assert!(user.begin_refusal().is_some() && !user.is_forgotten());
+    user.had_switch(Duration::from_millis(499), 0.05);
+    assert!(user.begin_refusal(0.05).is_none());
+    user.had_switch(Duration::from_millis(3), 0.05);
+    assert!(user.begin_refusal(0.05).is_some() && !user.is_forgotten(0.05));
     std::thread::sleep(Duration::from_millis(100));
-    assert!(user.begin_refusal().is_none());
+    assert!(user.begin_refusal(0.05).is_none());
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn who_holds_up_the_kernel_waits() {
     user.held_up_kernel(Duration::from_millis(900));
     assert!(user.refusal().is_none());
     user.held_up_kernel(Duration::from_millis(200));
-    assert!(user.refusal().is_some() && user.begin_refusal().is_none() && !user.is_forgotten());
+    assert!(user.refusal().is_some() && user.begin_refusal(0.05).is_none() && !user.is_forgotten(0.05));
 }
 
 #[test]
