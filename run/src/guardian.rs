@@ -8,10 +8,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use mptcpapi::serving::fork;
+use mptcpapi::socket2::Domain;
+use mptcpapi::{Control, SocketOptions};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 
-use crate::Error;
 use crate::answering::without_supervisor;
 use crate::children::{Program, is_ready};
 use crate::line::{Change, Line, Message};
@@ -20,6 +21,7 @@ use crate::start::keep_only;
 use crate::sys::in_flight::{InFlight, SLOTS};
 use crate::sys::process::{end_by, for_a_moment, leave, send_signal, take};
 use crate::sys::seccomp::Listener;
+use crate::{Error, Options};
 
 const STDERR: i32 = 2;
 /// The status of a program that nobody saw ending: its parent was killed in that moment.
@@ -38,6 +40,8 @@ pub(crate) struct Guardian {
     supervisor: OwnedFd,
     /// The last of the supervisor's threads is dead, and what it left has been answered.
     is_settled: bool,
+    /// The supervisor's sockets are the application's, where that can be had.
+    control: Control,
     signals: Signals,
     listener: Listener,
     program: Program,
@@ -46,7 +50,7 @@ pub(crate) struct Guardian {
 
 impl Guardian {
     /// Waits for the program's end, which becomes this process's.
-    pub(crate) fn guard(line: Line, in_flight: InFlight, supervisor: u32) -> Result<i32, Error> {
+    pub(crate) fn guard(options: &Options, line: Line, in_flight: InFlight, supervisor: u32) -> Result<i32, Error> {
         let doing = || Error::doing("the supervisor");
         let (program, listener) = match line.hear().map_err(doing())? {
             Some(Message::Listening { program, listener }) => (program, listener),
@@ -64,7 +68,8 @@ impl Guardian {
             let pid = Pid::from_raw(supervisor as i32).ok_or(io::ErrorKind::InvalidData)?;
             let supervisor = pidfd_open(pid, PidfdFlags::empty())?;
             let line = Some(line);
-            let guardian = Guardian { line, supervisor, is_settled: false, signals, listener, program, in_flight };
+            let (is_settled, control) = (false, options.control);
+            let guardian = Guardian { line, supervisor, is_settled, control, signals, listener, program, in_flight };
             guardian.keep_only(&[STDERR])?;
             if let Some(line) = &guardian.line {
                 line.tell(&Message::Go)?;
@@ -154,6 +159,10 @@ impl Guardian {
         for call in self.in_flight.left() {
             // Some have been answered.
             let _ = self.listener.answer(call.id, without_supervisor(&call));
+        }
+        if self.is_settled && self.control == Control::App {
+            // It may have left the namespace's path manager switched: whoever makes the next such socket puts that back.
+            let _ = SocketOptions::new().control(Control::App).socket(Domain::IPV4);
         }
     }
 

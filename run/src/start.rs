@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<i32, Error> {
         }
         Some(supervisor) => {
             drop((theirs, trace));
-            Guardian::guard(ours, in_flight, supervisor)
+            Guardian::guard(options, ours, in_flight, supervisor)
         }
     };
     if let Err(error) = mask.restore() {

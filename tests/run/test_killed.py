@@ -54,7 +54,7 @@ def calling(start: Start) -> Callable[[], subprocess.Popen[str]]:
     return begin
 
 
-def test_the_supervisor(calling: Callable[[], subprocess.Popen[str]]) -> None:
+def test_the_supervisor(calling: Callable[[], subprocess.Popen[str]], lab: Lab) -> None:
     """At thirty moments of a call: nothing is ever seen but what it was and what it is then."""
     for moment in range(30):
         process = calling()
@@ -64,6 +64,8 @@ def test_the_supervisor(calling: Callable[[], subprocess.Popen[str]]) -> None:
         assert process.stdout.readline() == ALONE
         output, errors = process.communicate("end\n")
         assert (output, errors, process.returncode) == ("", TOLD, 9)
+        # Also where it died with the switch on.
+        assert lab.sysctl_client("net.mptcp.path_manager") == "kernel"
 
 
 def test_the_guardian(calling: Callable[[], subprocess.Popen[str]], lab: Lab) -> None:
