@@ -26,7 +26,7 @@ use crate::{Error, Options};
 const STDERR: i32 = 2;
 /// The status of a program that nobody saw ending: its parent was killed in that moment.
 const LOST: Change = Change::Exited(125);
-/// For so long, in steps, a program that has ended is waited for to become our child.
+/// For so long, in steps, a program that has ended is waited for to become our child, and a supervisor to be dead.
 const ADOPTION: (Duration, u32) = (Duration::from_millis(5), 400);
 
 /// Until the supervisor is dead to its last thread, what it left is looked for so often.
@@ -202,6 +202,14 @@ impl Guardian {
 
     /// The program has ended, and maybe left children behind. They are not to be crippled if their supervisor dies.
     fn leave_behind(&mut self) {
+        for _ in 0..ADOPTION.1 {
+            if self.line.is_some() || self.is_settled {
+                break;
+            }
+            // It was killed a moment ago.
+            self.answer_left();
+            sleep(if self.is_settled { Duration::ZERO } else { ADOPTION.0 });
+        }
         if is_ready(self.listener.as_fd(), PollFlags::HUP) || !matches!(fork(), Ok(None)) {
             return;
         }
