@@ -70,8 +70,7 @@ def calls(lab: Lab, command: Path, agent: str | None, quick: bool) -> list[str]:
         programs["nobody"] = begin(lab, supervised, ANY, agent)
     rows = [
         f"Two subflows. Medians of {rounds} rounds of {count} calls, root's and an ordinary user's with the agent in "
-        "turn; in brackets the 99th percentile. Sockets in a row are made in advance, several with one switch of the "
-        "path manager.",
+        "turn; in brackets the 99th percentile.",
         "",
         "| served | root, us | by the agent, us | bar |",
         "|---|---|---|---|",

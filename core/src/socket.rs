@@ -108,32 +108,6 @@ impl SocketOptions {
         }
     }
 
-    /// So many MPTCP sockets at once: with [`Control::App`] for one switch, which is most of what a socket costs then. For
-    /// `mptcpapi run`, whose programs often make several in a row.
-    ///
-    /// # Errors
-    /// As [`SocketOptions::socket`]; also where MPTCP cannot be had.
-    #[doc(hidden)]
-    pub fn sockets(&self, domain: Domain, count: usize) -> Result<Vec<Socket>> {
-        const OPERATION: &str = "socket";
-        let kind = if self.nonblocking { Type::STREAM.cloexec().nonblocking() } else { Type::STREAM.cloexec() };
-        let mut sockets = Vec::new();
-        let mut make = || -> io::Result<Socket> {
-            // Those of an attempt that failed may be the kernel's path manager's.
-            sockets.clear();
-            for _ in 1..count {
-                sockets.push(Socket::new_raw(domain, kind, Some(Protocol::MPTCP))?);
-            }
-            Socket::new_raw(domain, kind, Some(Protocol::MPTCP))
-        };
-        let made = match self.control {
-            Control::Default => make(),
-            Control::App => provider().app_socket(&mut make)?.0,
-        };
-        sockets.push(made.map_err(|error| Error::io(OPERATION, &error))?);
-        Ok(sockets)
-    }
-
     /// Connects to the first of the addresses that answers, as [`TcpStream::connect`] does.
     ///
     /// A refused or dead MPTCP connect is not tried again as TCP: the kernel falls back by itself where the peer only

@@ -10,7 +10,6 @@ use mptcpapi::paper::{MPTCP_GET_SUB_IDS, MPTCP_GET_SUB_INFO, MPTCP_GET_SUB_TUPLE
 
 use crate::child::{Namespace, Rights, own_network};
 use crate::filter::PAPER;
-use crate::spare::Spares;
 use crate::sys::in_flight::Slot;
 use crate::sys::process;
 use crate::sys::seccomp::{Answer, Call, Listener};
@@ -59,7 +58,6 @@ pub(crate) struct Server {
     pub(crate) user: u32,
     pub(crate) tracer: Option<Tracer>,
     pub(crate) waiting: Waiting,
-    pub(crate) spares: Spares,
 }
 
 impl Server {
@@ -75,7 +73,6 @@ impl Server {
             user: rustix::process::geteuid().as_raw(),
             tracer: trace.map(Tracer::new),
             waiting: Waiting::default(),
-            spares: Spares::default(),
         })
     }
 

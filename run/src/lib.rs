@@ -21,7 +21,6 @@ mod option;
 mod program;
 mod signals;
 mod socket;
-mod spare;
 mod start;
 mod supervisor;
 mod sys;

@@ -49,11 +49,6 @@ fn make(server: &Server, call: &Call) -> Option<Socket> {
     };
     // Where nobody may take it from the kernel's path manager, that one runs it.
     let make = |domain| {
-        if server.control == Control::App {
-            if let Some(spare) = server.spares.take(domain) {
-                return spare.set_nonblocking(nonblocking).is_ok().then_some(spare);
-            }
-        }
         let other = || (server.control == Control::App).then(|| make_by(Control::Default, domain))?;
         make_by(server.control, domain).or_else(other)
     };

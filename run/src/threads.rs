@@ -52,8 +52,6 @@ pub(crate) fn start(server: Arc<Server>, in_flight: InFlight, line: RawFd) -> io
     spawn("watchdog", move || {
         let begin = || {
             do_without(line)?;
-            let server = crew.server.clone();
-            spawn("spares", move || server.spares.make())?;
             crew.take_place(0, &Arc::new(thread::current()))
         };
         let outcome = begin();
