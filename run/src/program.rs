@@ -37,6 +37,10 @@ pub(crate) fn check(program: &OsStr) -> Result<(), Error> {
 }
 
 fn head(path: &Path) -> io::Result<Vec<u8>> {
+    if !path.is_file() {
+        // Opening a pipe would wait for its other end.
+        return Ok(Vec::new());
+    }
     let mut bytes = Vec::with_capacity(HEAD);
     File::open(path)?.take(HEAD as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -47,7 +51,14 @@ fn find(program: &OsStr) -> Result<PathBuf, Error> {
     let not_found = || Error::NotFound { program: program.into(), error: io::Error::from_raw_os_error(libc::ENOENT) };
     if program.as_bytes().contains(&b'/') {
         let path = PathBuf::from(program);
-        return if path.exists() { Ok(path) } else { Err(not_found()) };
+        return match path.metadata() {
+            Ok(_) => Ok(path),
+            // As in a folder that the user may not search.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(Error::NotExecutable { program: path, reason: error.to_string() })
+            }
+            Err(_) => Err(not_found()),
+        };
     }
     let places = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
     let found = env::split_paths(&places).map(|place| place.join(program)).find(|path| path.is_file());

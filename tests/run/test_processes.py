@@ -52,11 +52,13 @@ def test_what_cannot_run(run: Run, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text(f"#!{old} -x\n")
     script.chmod(0o755)
+    os.mkfifo(tmp_path / "pipe", 0o755)
     for argv, status, words in (
         (["no-such-program"], 127, "No such file"),
         (["/no/such/program"], 127, "No such file"),
         ([str(tmp_path / "text")], 126, "Permission denied"),
         ([str(tmp_path)], 126, "Permission denied"),
+        ([str(tmp_path / "pipe")], 126, "Permission denied"),
         ([str(old)], 126, "a 32-bit program"),
         ([str(script)], 126, "a 32-bit program"),
     ):
