@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use mptcpapi::Error;
 use mptcpapi::paper::Memory;
 use nix::errno::Errno;
 
@@ -29,11 +30,15 @@ impl Tracer {
         let _ = (&self.0).write_all(line.as_bytes());
     }
 
-    /// The number that the caller got, None for what the kernel makes, or an errno.
-    pub(crate) fn socket(server: &Server, call: &Call, outcome: Result<Option<i64>, i32>) {
+    /// The number that the caller got, and why the kernel runs its subflows if nobody else could; None for what the kernel
+    /// makes; or an errno.
+    pub(crate) fn socket(server: &Server, call: &Call, outcome: Result<Option<(i64, Option<Error>)>, i32>) {
         let Some(tracer) = &server.tracer else { return };
         let result = match outcome {
-            Ok(Some(number)) => format!("{number} (MPTCP)"),
+            Ok(Some((number, None))) => format!("{number} (MPTCP)"),
+            Ok(Some((number, Some(refusal)))) => {
+                format!("{number} (MPTCP; the kernel runs its subflows, the program cannot: {refusal})")
+            }
             Ok(None) => "? (as the kernel makes it: plain TCP)".into(),
             Err(errno) => failure(errno),
         };

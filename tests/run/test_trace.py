@@ -9,6 +9,7 @@ from pathlib import Path
 
 from conftest import Run
 from lab import Lab
+from served import NOBODY
 
 CALLS = """
 import ctypes, errno, socket, struct, sys, time
@@ -70,6 +71,12 @@ def test_lines(lab: Lab, bpf: None, run: Run, tmp_path: Path) -> None:
             found = next((n for n in range(at, len(rest)) if re.fullmatch(wanted, rest[n])), None)
             assert found is not None, f"no line {wanted} from {at} on in:\n" + "\n".join(rest)
             at = found + 1
+
+
+def test_why_the_program_does_not_run_its_subflows(users: None, run: Run) -> None:
+    before = [*NOBODY, "env", "MPTCPAPI_AGENT=/no/such/place"]
+    lines = run([sys.executable, "-c", "import socket; socket.socket()"], "--trace", before=before).stderr.splitlines()
+    assert len(lines) == 1 and "(MPTCP; the kernel runs its subflows" in lines[0] and "mptcpapi agent" in lines[0], lines
 
 
 def test_a_file_that_cannot_be_written(run: Run) -> None:
