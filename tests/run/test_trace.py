@@ -76,7 +76,8 @@ def test_lines(lab: Lab, bpf: None, run: Run, tmp_path: Path) -> None:
 def test_why_the_program_does_not_run_its_subflows(users: None, run: Run) -> None:
     before = [*NOBODY, "env", "MPTCPAPI_AGENT=/no/such/place"]
     lines = run([sys.executable, "-c", "import socket; socket.socket()"], "--trace", before=before).stderr.splitlines()
-    assert len(lines) == 1 and "(MPTCP; the kernel runs its subflows" in lines[0] and "mptcpapi agent" in lines[0], lines
+    (line,) = lines
+    assert "(MPTCP; the kernel runs its subflows" in line and "mptcpapi agent" in line
 
 
 def test_a_file_that_cannot_be_written(run: Run) -> None:
