@@ -150,3 +150,13 @@ def open_fds_of_library(connection: mptcpapi.Connection) -> None:
 def open_fds() -> int:
     """How many descriptors this process has."""
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (not another one for pathlib)
+
+
+@pytest.fixture
+def loaded(lab: Lab) -> Callable[[Callable[[], Any]], Any]:
+    """Calls a function where the BPF program is loaded: in the mount namespace of the lab."""
+    try:
+        lab.load_bpf()
+    except LabError as error:
+        pytest.skip(f"NO BPF: {error}")
+    return lab.client.call

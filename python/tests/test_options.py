@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import Pair, an_app_pair, exchange, open_fds, open_fds_of_library, wait_subflows
-from lab import Lab, LabError
+from lab import Lab
 
 import mptcpapi
 from mptcpapi import Connection, NoSuchSubflow, Unsupported, aio
@@ -27,16 +27,6 @@ without_endpoints = pytest.mark.lab(endpoints=False)
 @pytest.fixture
 def connection(pair: Pair) -> Connection:
     return Connection(pair.client)
-
-
-@pytest.fixture
-def loaded(lab: Lab) -> Callable[[Callable[[], Any]], Any]:
-    """Calls a function where the BPF program is loaded: in the mount namespace of the lab."""
-    try:
-        lab.load_bpf()
-    except LabError as error:
-        pytest.skip(f"NO BPF: {error}")
-    return lab.client.call
 
 
 def test_shapes_of_values(connection: Connection) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import Pair, an_app_pair, exchange, open_fds, open_fds_of_library, wait_subflows
-from lab import Lab, LabError, wait_until
+from lab import Lab, wait_until
 
 import mptcpapi
 from mptcpapi import Address, paper
@@ -64,16 +64,6 @@ def fails(number: int, operation: str) -> Iterator[pytest.ExceptionInfo[Any]]:
         yield caught
     error: Any = caught.value
     assert (error.errno, error.operation) == (number, operation)
-
-
-@pytest.fixture
-def loaded(lab: Lab) -> Callable[[Callable[[], Any]], Any]:
-    """Calls a function where the BPF program is loaded: in the mount namespace of the lab."""
-    try:
-        lab.load_bpf()
-    except LabError as error:
-        pytest.skip(f"NO BPF: {error}")
-    return lab.client.call
 
 
 def test_names() -> None:

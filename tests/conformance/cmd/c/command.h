@@ -29,6 +29,8 @@ void connect_with(char **words, int flags);
 void answer_null(void);
 void answer_word(const char *word);
 void answer_bytes(const void *bytes, size_t length);
+/* An option's value, of at least four bytes of memory. */
+void answer_option(int as_int, const void *value, size_t length);
 void answer_failure(const struct mptcpapi_error *error);
 void answer_usage(const char *command);
 const char *json_bool(int value);

@@ -29,6 +29,15 @@ void answer_bytes(const void *bytes, size_t length) {
   puts("\"}");
 }
 
+void answer_option(int as_int, const void *value, size_t length) {
+  int integer;
+  memcpy(&integer, value, sizeof integer);
+  if (as_int)
+    printf("{\"ok\": %d}\n", integer);
+  else
+    answer_bytes(value, length);
+}
+
 void answer_word(const char *word) { printf("{\"ok\": \"%s\"}\n", word); }
 
 static void answer_error(const char *kind, int number, uint32_t subflow, const char *operation, int hint) {

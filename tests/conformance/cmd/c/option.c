@@ -67,24 +67,20 @@ static int number(const char *word) { return (int)strtol(word, NULL, 10); }
 static void command_getopt(char **words) {
   struct mptcpapi_error error = {.size = sizeof error};
   unsigned char value[8192] = {0};
-  int as_int, integer;
+  int as_int;
   socklen_t length;
   if (!has(words, 5)) {
     answer_usage("getopt");
     return;
   }
   as_int = !strcmp(words[5], "int");
-  length = as_int ? sizeof integer : (socklen_t)number(words[5]);
+  length = as_int ? sizeof(int) : (socklen_t)number(words[5]);
   if (mptcpapi_subflow_getsockopt_e(*slot(words[1]), id_of(words[2]), number(words[3]), number(words[4]), value,
                                     &length, &error) < 0) {
     answer_failure(&error);
     return;
   }
-  memcpy(&integer, value, sizeof integer);
-  if (as_int)
-    printf("{\"ok\": %d}\n", integer);
-  else
-    answer_bytes(value, length);
+  answer_option(as_int, value, length);
 }
 
 static void command_setopt(char **words) {

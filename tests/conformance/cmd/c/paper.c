@@ -117,8 +117,8 @@ static void command_paperclose(char **words) {
 
 static void command_papergetopt(char **words) {
   char value[8192] = {0};
-  int as_int = words[5] && !strcmp(words[5], "int"), integer;
-  unsigned length = as_int ? sizeof integer : (unsigned)number(words[5]);
+  int as_int = words[5] && !strcmp(words[5], "int");
+  unsigned length = as_int ? sizeof(int) : (unsigned)number(words[5]);
   struct mptcp_sub_getsockopt request = {(unsigned char)number(words[2]), number(words[3]), 0, value, &length};
   socklen_t size = sizeof request;
   if (!has(words, 5)) {
@@ -130,11 +130,7 @@ static void command_papergetopt(char **words) {
     answer_errno_of("sub_getsockopt");
     return;
   }
-  memcpy(&integer, value, sizeof integer);
-  if (as_int)
-    printf("{\"ok\": %d}\n", integer);
-  else
-    answer_bytes(value, length);
+  answer_option(as_int, value, length);
 }
 
 static void command_papersetopt(char **words) {
