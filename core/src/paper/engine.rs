@@ -77,8 +77,8 @@ impl<'fd> Numbered<'fd> {
         Ok(snapshot)
     }
 
-    /// Sends the SYN for an entry; or puts it off, and answers true.
-    fn ask(&self, operation: &'static str, id: u8, request: Request) -> Result<bool> {
+    /// Sends the SYN for an entry, or puts it off.
+    fn ask(&self, operation: &'static str, id: u8, request: Request) -> Result<()> {
         let wanted = OpenSubflow::new()
             .local(request.local)
             .remote(request.remote)
@@ -87,13 +87,12 @@ impl<'fd> Numbered<'fd> {
         match open::request(&self.connection, &wanted, &[]) {
             Ok(number) => {
                 self.with(|ids| ids.settle(id, number));
-                let snapshot = self.look(operation)?;
-                self.give_options(&snapshot, id, &request);
-                Ok(false)
+                self.give_options(number, &request);
+                Ok(())
             }
             Err(error) if error.kind() == ErrorKind::NotReady && self.look(operation).is_ok() => {
                 self.with(|ids| ids.put_off(id, request));
-                Ok(true)
+                Ok(())
             }
             Err(error) => {
                 self.with(|ids| ids.remove(id));
@@ -103,19 +102,11 @@ impl<'fd> Numbered<'fd> {
     }
 
     /// Options that were set while it was only asked for. A subflow without one of them is better than none.
-    fn give_options(&self, snapshot: &Snapshot, id: u8, request: &Request) {
-        if request.options.is_empty() {
-            return;
-        }
-        if let Ok(Found::There(subflow)) = self.find("open_sub_tuple", snapshot, id) {
-            let change = |(level, name, value): &'_ (i32, i32, Vec<u8>)| (*level, *name, value.clone());
-            let own: Vec<_> = request.options.iter().map(change).collect();
-            let changes: Vec<OptionChange<'_>> = own
-                .iter()
-                .map(|(level, name, value)| OptionChange { subflow: subflow.id, level: *level, name: *name, value })
-                .collect();
-            let _ = self.connection.set_subflow_options(&changes);
-        }
+    fn give_options(&self, number: Option<u32>, request: &Request) {
+        let Some(subflow) = number.filter(|_| !request.options.is_empty()) else { return };
+        let options = request.options.iter();
+        let changes = options.map(|(level, name, value)| OptionChange { subflow, level: *level, name: *name, value });
+        let _ = self.connection.set_subflow_options(&changes.collect::<Vec<_>>());
     }
 
     fn close(&self, number: u32, id: u8) -> Result<()> {
@@ -184,10 +175,14 @@ impl<'fd> Numbered<'fd> {
         if !self.waits() {
             return false;
         }
-        if self.look(OPERATION).is_err() {
-            // The connection has ended, or never began.
-            self.with(|ids| *ids = SubflowIds::default());
-            return false;
+        match self.look(OPERATION) {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == libc::EOPNOTSUPP => {
+                // The connection has ended.
+                self.with(|ids| *ids = SubflowIds::default());
+                return false;
+            }
+            Err(_) => return true,
         }
         if self.connection.no_data_has_flowed() || !self.with(SubflowIds::begin_pumping) {
             return true;
@@ -306,11 +301,12 @@ impl<'fd> View<'fd> {
     /// CLOSE_SUB_ID.
     pub(super) fn close_sub_id(&self, id: u8) -> Result<()> {
         const OPERATION: &str = "close_sub_id";
-        let subflow = match self.find(OPERATION, id)? {
-            Found::There(subflow) => subflow,
-            Found::Wanted(_) => {
-                self.numbered.with(|ids| ids.remove(id));
-                return Ok(());
+        let subflow = loop {
+            match self.find(OPERATION, id)? {
+                Found::There(subflow) => break subflow,
+                Found::Wanted(_) if self.numbered.with(|ids| ids.cancel(id)) => return Ok(()),
+                // Another thread has just begun to ask for it.
+                Found::Wanted(_) => {}
             }
         };
         // The connection would die with it.
@@ -348,12 +344,16 @@ impl<'fd> View<'fd> {
         if !rights.may_set(level, name, value) {
             return Err(Error::os(OPERATION, libc::EPERM));
         }
-        let subflow = match self.find(OPERATION, id)? {
-            Found::There(subflow) => subflow,
-            Found::Wanted(_) => {
-                crate::option::may_be_set(level, name, value, OPERATION)?;
-                self.numbered.with(|ids| ids.set_option(id, level, name, value));
-                return Ok(());
+        let subflow = loop {
+            match self.find(OPERATION, id)? {
+                Found::There(subflow) => break subflow,
+                Found::Wanted(_) => {
+                    crate::option::may_be_set(level, name, value, OPERATION)?;
+                    if self.numbered.with(|ids| ids.set_option(id, level, name, value)) {
+                        return Ok(());
+                    }
+                    // Another thread has just begun to ask for it.
+                }
             }
         };
         match self.numbered.connection.set_subflow_option(subflow.id, level, name, value) {

@@ -16,14 +16,17 @@ pub(super) type Priorities = Vec<(u32, Option<bool>)>;
 const FIRST: u8 = 1;
 const LAST: u8 = 31;
 
+/// An option of a subflow: level, name, value.
+pub(super) type Own = (i32, i32, Vec<u8>);
+
 /// A subflow that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     pub(super) low_prio: bool,
-    /// Options that were set on it before it was there: level, name, value.
-    pub(super) options: Vec<(i32, i32, Vec<u8>)>,
+    /// Options that were set on it before it was there.
+    pub(super) options: Vec<Own>,
 }
 
 /// What is behind an id.
@@ -198,18 +201,25 @@ impl SubflowIds {
         }
     }
 
+    /// Forgets what waits. False where it does not wait any more.
+    pub(super) fn cancel(&mut self, id: u8) -> bool {
+        let count = self.entries.len();
+        self.entries.retain(|entry| entry.id != id || !matches!(entry.place, Place::Waiting(_)));
+        self.entries.len() < count
+    }
+
     /// Hides it until it can be closed.
     pub(super) fn close_later(&mut self, id: u8) {
         self.entries.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.closing = true);
     }
 
-    /// Remembers an option of a subflow that waits.
-    pub(super) fn set_option(&mut self, id: u8, level: i32, name: i32, value: &[u8]) {
+    /// Remembers an option of a subflow that waits. False where it does not wait any more.
+    pub(super) fn set_option(&mut self, id: u8, level: i32, name: i32, value: &[u8]) -> bool {
         let waiting = self.entries.iter_mut().find(|entry| entry.id == id).map(|entry| &mut entry.place);
-        if let Some(Place::Waiting(request)) = waiting {
-            request.options.retain(|(its_level, its_name, _)| (*its_level, *its_name) != (level, name));
-            request.options.push((level, name, value.to_vec()));
-        }
+        let Some(Place::Waiting(request)) = waiting else { return false };
+        request.options.retain(|(its_level, its_name, _)| (*its_level, *its_name) != (level, name));
+        request.options.push((level, name, value.to_vec()));
+        true
     }
 
     /// False where another thread has begun it.

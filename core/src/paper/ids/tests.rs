@@ -143,9 +143,11 @@ fn closed_later_is_not_shown_and_opens_come_before_closes() {
     ids.close_later(1);
     assert!(ids.waits());
     assert_eq!(shown(&ids), [id]);
-    ids.set_option(id, 0, 1, &[5]);
+    assert!(ids.set_option(id, 0, 1, &[5]));
     assert!(ids.begin_pumping() && !ids.begin_pumping());
     let Waiting { opens, closes } = ids.take_waiting();
+    // It is being asked for: too late.
+    assert!(!ids.set_option(id, 0, 1, &[6]) && !ids.cancel(id));
     assert_eq!(opens.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [id]);
     assert_eq!(opens[0].1.options, [(0, 1, vec![5])]);
     assert_eq!(closes, [(1, 1)]);
