@@ -24,6 +24,8 @@ CAPI_MAN_ALIASES := $(foreach page,$(wildcard capi/man/*.3),$(patsubst %,%:$(bas
 CAPI_COMPAT := linux/tcp.h netinet/tcp.h
 GO_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 GO_CAPI := go/internal/capi
+# A module is fetched without what is outside of its folder.
+GO_HEADERS := mptcpapi.h mptcpapi_paper.h
 
 .PHONY: lib go-lib install uninstall header check-c test-c conformance-c capi-staticlib
 
@@ -62,13 +64,13 @@ $(BUILD)/libmptcpapi.a: $(BUILD)/std-no-backtrace.a capi/mptcpapi.map
 	$(AR) rcsD $@ $(BUILD)/mptcpapi.o
 	rm $(BUILD)/mptcpapi.o
 
-go-lib: $(BUILD)/libmptcpapi.a  ## the static library and the headers into the Go module
+go-lib: $(BUILD)/libmptcpapi.a  ## the static library into the Go module
 	mkdir -p $(GO_CAPI)/lib/linux_$(GO_ARCH)
-	install -m 644 include/mptcpapi.h include/mptcpapi_paper.h $(GO_CAPI)/
 	install -m 644 $< $(GO_CAPI)/lib/linux_$(GO_ARCH)/libmptcpapi.a
 
-header:  ## writes include/mptcpapi.h from the Rust sources
+header:  ## writes include/mptcpapi.h from the Rust sources, and the copies that the Go module needs
 	$(CARGO) run $(CARGO_FLAGS) -q -p xtask -- header
+	install -m 644 $(GO_HEADERS:%=include/%) $(GO_CAPI)/
 
 install: lib  ## PREFIX= DESTDIR= LIBDIR=: header, libraries, pkg-config file, manual pages
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man3
@@ -104,8 +106,9 @@ $(BUILD)/conformance-c: $(CONFORMANCE_C) $(wildcard tests/conformance/cmd/c/*.h)
 	$(CC) -std=c99 -D_GNU_SOURCE -O1 -g -Wall -Wextra -pedantic -Werror -Iinclude -o $@ $(CONFORMANCE_C) \
 		$(BUILD)/libmptcpapi.a $(CAPI_LIBS)
 
-check-c: lib  ## header, symbols and versions are what the sources say
+check-c: lib  ## headers, symbols and versions are what the sources say
 	$(CARGO) run $(CARGO_FLAGS) -q -p xtask -- header --check
+	@for header in $(GO_HEADERS); do cmp include/$$header $(GO_CAPI)/$$header || { echo "make header writes it"; exit 1; }; done
 	$(CARGO) run $(CARGO_FLAGS) -q -p xtask -- versions --check
 	$(CARGO) run $(CARGO_FLAGS) -q -p xtask -- symbols --check $(BUILD)/$(CAPI_SO)
 
