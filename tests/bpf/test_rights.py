@@ -13,20 +13,34 @@ import random
 import signal
 import socket
 import struct
+import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import lab
 import namespaces
+import pytest
 from conftest import Connection
 from request import ENTRY, GET, HEADER, PIN, REPLY, SET, Entry, ask_raw, libc, number, one, replies, request
 from users import NOBODY, as_user, become, in_child
 
 IP, SOCKET = socket.IPPROTO_IP, socket.SOL_SOCKET
 TOS = Entry(1, IP, socket.IP_TOS)
-MARK = Entry(1, SOCKET, socket.SO_MARK, SET, number(5))
+PRIVILEGED = [(SOCKET, socket.SO_MARK, number(5)), *((SOCKET, socket.SO_PRIORITY, number(each)) for each in (7, -1))]
 EPERM = -errno.EPERM
 
 
+def by_root_and_nobody(test: Callable[[Connection], None]) -> Callable[[Connection, int], None]:
+    @pytest.mark.parametrize("user", [0, NOBODY])
+    def run(connection: Connection, user: int) -> None:
+        as_user(user, lambda: test(connection))
+
+    run.__doc__ = test.__doc__
+    return run
+
+
+@by_root_and_nobody
 def test_other_descriptors_get_no_answer(connection: Connection) -> None:
     sock = connection.socket
     assert one(sock, TOS) is not None
@@ -61,6 +75,7 @@ def test_the_name_of_a_unix_socket_is_no_socket(connection: Connection, tmp_path
         os.close(path)
 
 
+@by_root_and_nobody
 def test_another_process_needs_the_descriptor(connection: Connection) -> None:
     sock = connection.socket
 
@@ -71,6 +86,60 @@ def test_another_process_needs_the_descriptor(connection: Connection) -> None:
 
     assert in_child(without) is None
     assert in_child(lambda: one(sock, TOS)) == one(sock, TOS)
+
+
+@by_root_and_nobody
+def test_a_number_that_is_used_again_is_the_new_socket(connection: Connection) -> None:
+    with connection.connect(socket.IPPROTO_MPTCP) as other:
+        assert one(other, Entry(1, IP, socket.IP_TOS, SET, number(8))).result == 0
+        fd = os.dup(connection.socket.fileno())
+        assert one(fd, TOS).number == 0
+        os.dup2(other.fileno(), fd)
+        assert one(fd, TOS).number == 8
+        os.dup2(connection.plain.fileno(), fd)
+        assert one(fd, TOS) is None
+        os.close(fd)
+
+
+def test_a_descriptor_of_another_network_namespace_gets_no_answer(connection: Connection) -> None:
+    """The walk is over the sockets of the reader's."""
+
+    def elsewhere(user: int) -> object:
+        namespaces.unshare(namespaces.CLONE_NEWNET)
+        become(user)
+        return one(connection.socket, TOS)
+
+    assert in_child(lambda: elsewhere(0)) is None
+    assert in_child(lambda: elsewhere(NOBODY)) is None
+
+
+def test_two_processes_at_once(connection: Connection) -> None:
+    """Each has the subflow that it asks about, and only that one."""
+    sock, rounds = connection.socket, 300
+
+    def of_own(subflow: int) -> int:
+        become(NOBODY)
+        for turn in range(rounds):
+            value = turn % 8 * 32 + subflow * 4
+            assert one(sock, Entry(subflow, IP, socket.IP_TOS, SET, number(value))).result == 0
+            assert one(sock, Entry(subflow, IP, socket.IP_TOS)).number == value
+        return os.getpid()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda subflow: in_child(lambda: of_own(subflow)), (1, 2))
+    assert first != second
+
+
+def test_a_pin_that_is_replaced_meanwhile(connection: Connection) -> None:
+    """As by an upgrade: who asks in that moment is answered by the old one or by the new one."""
+    before = os.stat(PIN).st_ino
+    with subprocess.Popen([lab.command_path(), "load-bpf"], stdout=subprocess.DEVNULL) as loading:
+        asked = 0
+        while loading.poll() is None:
+            assert one(connection.socket, TOS).number == 0
+            asked += 1
+    assert loading.returncode == 0 and asked > 0 and os.stat(PIN).st_ino != before
+    assert one(connection.socket, TOS).number == 0
 
 
 def test_a_descriptor_that_was_sent_counts(connection: Connection) -> None:
@@ -119,18 +188,19 @@ def test_other_system_calls_than_read_get_no_answer(connection: Connection) -> N
     opened = os.open(PIN, os.O_RDONLY)
     assert libc.pread(opened, buffer, ctypes.c_size_t(REPLY.size), ctypes.c_long(0)) == 0
     os.close(opened)
+    assert len(ask_raw(content, REPLY.size)) == REPLY.size
 
 
 def test_capabilities_count_where_the_network_namespace_belongs(connection: Connection) -> None:
     """A process that is root of a user namespace of its own has no right over this network."""
 
-    def as_root_of_nothing() -> tuple[int, int]:
+    def as_root_of_nothing() -> list[tuple[int, int]]:
         become(NOBODY)
         namespaces.unshare(namespaces.CLONE_NEWUSER)
         assert one(connection.socket, TOS).number == 0
-        return mark_on_both(connection.socket, connection.plain)
+        return [on_both(connection.socket, connection.plain, *change) for change in PRIVILEGED]
 
-    assert in_child(as_root_of_nothing) == (EPERM, EPERM)
+    assert in_child(as_root_of_nothing) == [(EPERM, EPERM)] * len(PRIVILEGED)
 
 
 def map_nobody() -> None:
@@ -160,16 +230,20 @@ def loopback_connection() -> tuple[socket.socket, socket.socket]:
     return made, listener.accept()[0]
 
 
-def mark_on_both(sock: socket.socket, plain: socket.socket) -> tuple[int, int]:
+def on_both(sock: socket.socket, plain: socket.socket, level: int, name: int, value: bytes) -> tuple[int, int]:
     """What is said of a subflow, and of a plain socket."""
     try:
-        plain.setsockopt(SOCKET, socket.SO_MARK, 5)
+        plain.setsockopt(level, name, value)
         expected = 0
     except OSError as error:
         expected = -(error.errno or 0)
-    reply = one(sock, MARK)
+    reply = one(sock, Entry(1, level, name, SET, value))
     assert reply is not None
     return reply.result, expected
+
+
+def mark_on_both(sock: socket.socket, plain: socket.socket) -> tuple[int, int]:
+    return on_both(sock, plain, SOCKET, socket.SO_MARK, number(5))
 
 
 def test_capabilities_in_a_user_namespace(program: None) -> None:
@@ -228,6 +302,7 @@ def test_capabilities_in_a_user_namespace(program: None) -> None:
             each.close()
 
 
+@by_root_and_nobody
 def test_wrong_headers_get_no_answer(connection: Connection) -> None:
     fd = connection.socket.fileno()
     good = request(fd, TOS)
@@ -247,6 +322,7 @@ def test_wrong_headers_get_no_answer(connection: Connection) -> None:
         assert ask_raw(good, size) == b"", size
 
 
+@by_root_and_nobody
 def test_a_buffer_that_cannot_be_read_gets_no_answer(connection: Connection) -> None:
     opened = os.open(PIN, os.O_RDONLY)
     for address in (0, 8, 2**47 - 4096, 2**64 - 4096):
