@@ -86,6 +86,11 @@ def test_the_same_table_in_every_language(lab: Lab) -> None:
     assert len(shown.pop().splitlines()) == 2
 
 
+def test_events_in_a_tokio_program(lab: Lab) -> None:
+    lines = run(lab, [*program("watch_tokio", "rust"), f"{lab.server_address(1)}:5201"]).splitlines()
+    assert lines[-1] == "subflow_established subflow Some(2)", lines
+
+
 @pytest.mark.lab(endpoints=False, rate="50mbit")
 @pytest.mark.parametrize("failure", ["link", "cut"])
 @pytest.mark.parametrize("language", LANGUAGES)

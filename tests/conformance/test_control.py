@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 from functools import partial
 from typing import Any
 
@@ -164,8 +165,18 @@ def test_a_young_connection_is_waited_for(command: Command, lab: Lab, server: Se
     assert (error.kind, error.errno, error.hint) == ("NotReady", errno.ENOTCONN, True)
     error = command.error("closesubflow", 1, 1)
     assert (error.kind, error.errno) == ("NotReady", errno.ENOTCONN)
-    other.sendall(b"now")
+    # Not before it waits for that.
+    sent = threading.Event()
+
+    def send() -> None:
+        sent.set()
+        other.sendall(b"now")
+
+    byte = threading.Timer(0.3, send)
+    byte.start()
     command.ask("open", 1, f"local={lab.client_address(2)}")
+    assert sent.is_set()
+    byte.join()
 
 
 def test_kernel_path_manager(command: Command, lab: Lab, server: Server) -> None:
