@@ -36,6 +36,14 @@ impl<T: Default> BySocket<T> {
         state
     }
 
+    /// The state of a socket, if it is known. To ask for it takes nobody's place.
+    pub(crate) fn known(&mut self, socket: u128) -> Option<&mut T> {
+        self.clock += 1;
+        let (used, state) = self.states.get_mut(&socket)?;
+        *used = self.clock;
+        Some(state)
+    }
+
     /// Those of the older half of the time that is remembered, at once, so that the search is paid rarely.
     fn forget_older_half(&mut self) {
         let oldest = self.states.values().map(|(used, _)| *used).min().unwrap_or(0);

@@ -31,6 +31,8 @@ const LOOKS: usize = 100;
 /// Longer than the kernel's `struct tcp_info` will be for long.
 const TCP_INFO_MAX: usize = 512;
 
+static IDS: LazyLock<Mutex<BySocket<SubflowIds>>> = LazyLock::new(|| Mutex::new(BySocket::new(SOCKETS)));
+
 /// A connection whose subflows have the paper's ids.
 pub(super) struct Numbered<'fd> {
     pub(super) connection: Connection<'fd>,
@@ -60,14 +62,19 @@ impl<'fd> Numbered<'fd> {
     }
 
     fn with<R>(&self, use_it: impl FnOnce(&mut SubflowIds) -> R) -> R {
-        static IDS: LazyLock<Mutex<BySocket<SubflowIds>>> = LazyLock::new(|| Mutex::new(BySocket::new(SOCKETS)));
         let _no_fork = hold_off_forks();
         use_it(lock(&IDS).get(self.socket))
     }
 
+    /// None for a socket that has no ids, and gets none by this: it may be no connection at all.
+    fn with_known<R>(&self, use_it: impl FnOnce(&mut SubflowIds) -> R) -> Option<R> {
+        let _no_fork = hold_off_forks();
+        lock(&IDS).known(self.socket).map(use_it)
+    }
+
     /// Brings the ids up to date. EOPNOTSUPP where this is no MPTCP connection, or not any more.
     fn look(&self, operation: &'static str) -> Result<Snapshot> {
-        let moment = self.with(SubflowIds::now);
+        let moment = self.with_known(SubflowIds::now).unwrap_or(0);
         let snapshot = self.connection.snapshot(operation).map_err(errors::of_connection)?;
         if !snapshot.connected {
             return Err(errors::of_connection(Error::new(ErrorKind::NotReady, operation)));
@@ -134,7 +141,7 @@ impl<'fd> Numbered<'fd> {
 
     /// One has been changed.
     pub(super) fn forget_priorities(&self) {
-        self.with(|ids| ids.set_priorities(Priorities::new()));
+        self.with_known(|ids| ids.set_priorities(Priorities::new()));
     }
 
     /// Before 6.5 the kernel does not say of which subflow it is.
@@ -166,7 +173,7 @@ impl<'fd> Numbered<'fd> {
     }
 
     pub(super) fn waits(&self) -> bool {
-        self.with(|ids| ids.waits())
+        self.with_known(|ids| ids.waits()).unwrap_or(false)
     }
 
     /// Carries out what was put off, if that can be done by now. True while something still waits.
@@ -292,7 +299,7 @@ impl<'fd> View<'fd> {
         }
         is_free(self.numbered.fd(), local, rights).map_err(|error| Error::io(OPERATION, &error))?;
         let request = Request { local, remote, low_prio, options: Vec::new() };
-        let id = self.numbered.with(|ids| ids.begin(Place::Asked(request.clone())));
+        let id = self.numbered.with(|ids| ids.begin(request.clone()));
         let id = id.ok_or_else(|| Error::os(OPERATION, libc::EPERM).with_hint("all ids (1 to 31) are in use"))?;
         self.numbered.ask(OPERATION, id, request)?;
         Ok(id)

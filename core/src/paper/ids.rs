@@ -120,17 +120,16 @@ impl SubflowIds {
             let Some(id) = asked.map(|place| self.entries[place].id).or_else(|| self.take_id()) else { return };
             match asked {
                 Some(place) => self.found(place, *number),
-                None => self.add(id, Place::Kernel(*number), false),
+                None => self.add(id, Place::Kernel(*number)),
             }
             self.numbered = *number;
         }
     }
 
     /// The next id, for a subflow that is asked for now. None where all are in use.
-    pub(super) fn begin(&mut self, place: Place) -> Option<u8> {
-        let low_prio = matches!(&place, Place::Waiting(request) | Place::Asked(request) if request.low_prio);
+    pub(super) fn begin(&mut self, request: Request) -> Option<u8> {
         let id = self.take_id()?;
-        self.add(id, place, low_prio);
+        self.add(id, Place::Asked(request));
         Some(id)
     }
 
@@ -197,7 +196,7 @@ impl SubflowIds {
         if let Some(another) = self.entries.iter().position(is_another) {
             self.found(another, number);
         } else if let Some(id) = self.take_id() {
-            self.add(id, Place::Kernel(number), false);
+            self.add(id, Place::Kernel(number));
         }
     }
 
@@ -269,11 +268,13 @@ impl SubflowIds {
         self.entries.iter().any(|entry| entry.closing || matches!(entry.place, Place::Waiting(_)))
     }
 
-    fn add(&mut self, id: u8, place: Place, low_prio: bool) {
+    fn add(&mut self, id: u8, place: Place) {
         self.clock += 1;
-        let wanted = match &place {
-            Place::Waiting(request) | Place::Asked(request) => Some((request.local, request.remote)),
-            Place::Kernel(_) => None,
+        let (wanted, low_prio) = match &place {
+            Place::Asked(request) | Place::Waiting(request) => {
+                (Some((request.local, request.remote)), request.low_prio)
+            }
+            Place::Kernel(_) => (None, false),
         };
         let asked = wanted.is_some();
         self.entries.push(Entry { id, place, low_prio, asked, wanted, closing: false, since: self.clock });

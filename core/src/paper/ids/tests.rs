@@ -49,7 +49,7 @@ fn thirty_one_at_once_and_no_more() {
     let mut ids = SubflowIds::default();
     update(&mut ids, &(1..=40).collect::<Vec<_>>());
     assert_eq!(shown(&ids).len(), 31);
-    assert!(ids.begin(Place::Asked(request(0))).is_none());
+    assert!(ids.begin(request(0)).is_none());
     // One that had to wait gets the id that is free now.
     update(&mut ids, &(2..=40).collect::<Vec<_>>());
     assert_eq!(shown(&ids).len(), 31);
@@ -60,8 +60,8 @@ fn thirty_one_at_once_and_no_more() {
 fn what_was_asked_for_keeps_its_id_when_the_kernel_lists_it() {
     let mut ids = SubflowIds::default();
     update(&mut ids, &[1]);
-    let any = ids.begin(Place::Asked(request(0))).unwrap();
-    let own = ids.begin(Place::Asked(request(40_002))).unwrap();
+    let any = ids.begin(request(0)).unwrap();
+    let own = ids.begin(request(40_002)).unwrap();
     assert_eq!(shown(&ids), [3, 2, 1]);
     update(&mut ids, &[1, 2, 3]);
     // The first that fits, oldest first: both are what the one with any port asked for.
@@ -78,8 +78,8 @@ fn each_gets_the_subflow_that_the_kernel_made_of_its_request() {
     let places = |ids: &SubflowIds| ids.shown().map(|entry| (entry.id, entry.place.clone())).collect::<Vec<_>>();
     let mut ids = SubflowIds::default();
     update(&mut ids, &[1]);
-    let one = ids.begin(Place::Asked(request(0))).unwrap();
-    let other = ids.begin(Place::Asked(request(0))).unwrap();
+    let one = ids.begin(request(0)).unwrap();
+    let other = ids.begin(request(0)).unwrap();
     // The second one's is there first, and is taken for the first one's.
     update(&mut ids, &[1, 2]);
     ids.settle(other, Some(2));
@@ -92,15 +92,15 @@ fn each_gets_the_subflow_that_the_kernel_made_of_its_request() {
     update(&mut ids, &[1, 2, 3]);
     assert_eq!(places(&ids), all);
     // Crosswise.
-    let one = ids.begin(Place::Asked(request(0))).unwrap();
-    let other = ids.begin(Place::Asked(request(0))).unwrap();
+    let one = ids.begin(request(0)).unwrap();
+    let other = ids.begin(request(0)).unwrap();
     update(&mut ids, &[1, 2, 3, 4, 5]);
     ids.settle(other, Some(4));
     ids.settle(one, Some(5));
     assert_eq!(places(&ids)[..2], [(other, Place::Kernel(4)), (one, Place::Kernel(5))]);
     // The first one's died at once, and the second one's was taken for it.
-    let one = ids.begin(Place::Asked(request(0))).unwrap();
-    let other = ids.begin(Place::Asked(request(0))).unwrap();
+    let one = ids.begin(request(0)).unwrap();
+    let other = ids.begin(request(0)).unwrap();
     update(&mut ids, &[1, 2, 3, 4, 5, 7]);
     ids.settle(one, None);
     ids.settle(other, Some(7));
@@ -113,7 +113,7 @@ fn each_gets_the_subflow_that_the_kernel_made_of_its_request() {
 fn what_the_peer_opens_meanwhile_is_not_lost() {
     let mut ids = SubflowIds::default();
     update(&mut ids, &[1]);
-    let own = ids.begin(Place::Asked(request(0))).unwrap();
+    let own = ids.begin(request(0)).unwrap();
     update(&mut ids, &[1, 2]);
     ids.settle(own, Some(3));
     update(&mut ids, &[1, 2, 3]);
@@ -138,7 +138,7 @@ fn closed_later_is_not_shown_and_opens_come_before_closes() {
     let mut ids = SubflowIds::default();
     update(&mut ids, &[1]);
     assert!(!ids.waits());
-    let id = ids.begin(Place::Asked(request(0))).unwrap();
+    let id = ids.begin(request(0)).unwrap();
     ids.put_off(id, request(0));
     ids.close_later(1);
     assert!(ids.waits());
@@ -175,7 +175,7 @@ fn settling_in_any_order() {
         for listed in 0..4usize {
             let mut ids = SubflowIds::default();
             update(&mut ids, &[1]);
-            let asked: Vec<u8> = (0..3).map(|_| ids.begin(Place::Asked(request(0))).unwrap()).collect();
+            let asked: Vec<u8> = (0..3).map(|_| ids.begin(request(0)).unwrap()).collect();
             // The kernel's numbers 2 to 4, made in this order; the listing has seen the first of them.
             let made = [2u32, 3, 4];
             update(&mut ids, &[&[1], &made[..listed.min(3)]].concat());
@@ -188,7 +188,7 @@ fn settling_in_any_order() {
             update(&mut ids, &[1, 2, 3, 4]);
             let expected = [(4, Place::Kernel(2)), (3, Place::Kernel(4)), (2, Place::Kernel(3)), (1, Place::Kernel(1))];
             assert_eq!(places(&ids), expected, "order {order:?}, {listed} listed");
-            assert_eq!(ids.begin(Place::Asked(request(0))), Some(5), "order {order:?}, {listed} listed");
+            assert_eq!(ids.begin(request(0)), Some(5), "order {order:?}, {listed} listed");
         }
     }
 }
