@@ -238,6 +238,39 @@ def test_case_in_process(lab: Lab, in_process: Path, case: str) -> None:
     assert outcome(start_in_process(lab, in_process / "cases", case)) == CASES[case]
 
 
+def sent_by_ss(lab: Lab) -> dict[str, int]:
+    """What each subflow has sent, as the kernel counts, by its local address; ss leaves a count of 0 out."""
+    lines = lab.client.run(["ss", "-tinOH", "state", "established", "dport", "=", f":{DEFAULT_PORT}"]).splitlines()
+    found = {}
+    for line in lines:
+        (local,) = re.findall(r"^\S+ +\S+ +(\S+):\d+ ", line)
+        found[local] = int((re.findall(r"\bbytes_sent:(\d+)", line) or ["0"])[0])
+    return found
+
+
+def infos(lab: Lab, process: subprocess.Popen[str]) -> None:
+    """The TCP_INFO of each subflow is its own, as ss sees it by another way."""
+    first, second = lab.client_address(1), lab.client_address(2)
+    lines = lines_until(process, "look")
+    seen = sent_by_ss(lab)
+    assert lines[-2:] == [f"1 sent {seen[first]}", f"2 sent {seen[second]}"], (lines, seen)
+    assert seen[first] > 65536 and seen[second] == 0, seen
+    print("seen", file=process.stdin, flush=True)
+    lines = lines_until(process, "look")
+    seen = sent_by_ss(lab)
+    assert list(seen) == [second] and seen[second] >= 65536, seen
+    assert lines == ["close 1 ok", "echo 65536 right", f"2 sent {seen[second]}"]
+    assert process.communicate("seen\n") == ("", "") and process.returncode == 0
+
+
+def test_infos(lab: Lab, built: Path, under_run: Start) -> None:
+    infos(lab, under_run([str(built / "cases"), "infos", *arguments(lab)]))
+
+
+def test_infos_in_process(lab: Lab, in_process: Path) -> None:
+    infos(lab, start_in_process(lab, in_process / "cases", "infos"))
+
+
 def test_what_waits_is_done_with_the_first_data(lab: Lab, built: Path, under_run: Start) -> None:
     """Without another call of the program: by the kernel's own word."""
     process = under_run([str(built / "cases"), "no_more_calls", *arguments(lab)])
@@ -308,11 +341,12 @@ STOCK = [
     "scheduler now EPERM",
     "meta 48 bytes, received 65536",
     "2 subflows",
-    "state 1 rtt yes 10.77.2.1 10.77.2.2:5201",
-    "state 1 rtt yes 10.77.1.1 10.77.1.2:5201",
-    "initial state 1",
+    "state 1 rtt yes received nothing 10.77.2.1 10.77.2.2:5201",
+    "state 1 rtt yes received all 10.77.1.1 10.77.1.2:5201",
+    "initial state 1 received all",
     "room for one: 1 subflows",
-    "initial when it is closed EINVAL",
+    "initial when it is closed, flags 1: state 7 received all",
+    "initial when it is closed, flags 0: EINVAL",
     "Linux: is MPTCP 1",
 ]
 

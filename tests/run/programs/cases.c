@@ -44,6 +44,15 @@ static void begin_echo(int fd) {
   exchange(fd, 1);
 }
 
+/* Until somebody has looked at the kernel's own tables. */
+static void look(void) {
+  char answer[16];
+  printf("look\n");
+  fflush(stdout);
+  if (fgets(answer, sizeof answer, stdin) == NULL)
+    fail("nobody has looked");
+}
+
 static void two_opens(int fd) {
   begin_echo(fd);
   print_open(fd, local2, 0);
@@ -81,11 +90,30 @@ static void no_more_calls(int fd) {
   print_open(fd, local2, 0);
   outcome("close 1", close_subflow(fd, 1));
   begin_echo(fd);
-  printf("look\n");
-  fflush(stdout);
-  if (getchar() == EOF)
-    fail("nobody has looked");
+  look();
   exchange(fd, 2);
+}
+
+static void print_sent(int fd, int id) {
+  struct tcp_info info;
+  unsigned int length = sizeof info;
+  if (get_option(fd, id, IPPROTO_TCP, TCP_INFO, &info, &length) != 0)
+    fail("TCP_INFO");
+  printf("%d sent %llu\n", id, (unsigned long long)info.tcpi_bytes_sent);
+}
+
+/* All data has gone by the first, none by the second; then that one is closed, and the other has its own still. */
+static void infos(int fd) {
+  begin_echo(fd);
+  print_open(fd, local2, 0);
+  wait_established(fd, 2);
+  print_sent(fd, 1);
+  print_sent(fd, 2);
+  look();
+  outcome("close 1", close_subflow(fd, 1));
+  exchange(fd, 2);
+  print_sent(fd, 2);
+  look();
 }
 
 /* The last one may be closed as well, and a connection without any goes on with the next. */
@@ -290,6 +318,7 @@ int main(int argc, char **argv) {
       {"at_once", at_once},
       {"close_before_data", close_before_data},
       {"no_more_calls", no_more_calls},
+      {"infos", infos},
       {"close_all", close_all},
       {"next_fit", next_fit},
       {"wrap", wrap},

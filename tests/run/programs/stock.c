@@ -25,12 +25,17 @@ static void set_name(const char *what, int fd, int name, const char *value) {
   printf("%s %s\n", what, result == 0 ? "ok" : errno == ENOENT ? "ENOENT" : errno == EPERM ? "EPERM" : strerror(errno));
 }
 
+/* What the first subflow alone has carried. */
+static const char *received(const struct tcp_info *info) {
+  return info->tcpi_bytes_received >= CONTENT ? "all" : info->tcpi_bytes_received == 0 ? "nothing" : "some";
+}
+
 static void print_subflow(const struct tcp_info *info, const struct mptcp_sub_info *ends) {
   char local[INET_ADDRSTRLEN], remote[INET_ADDRSTRLEN];
   inet_ntop(AF_INET, &ends->src_v4.sin_addr, local, sizeof local);
   inet_ntop(AF_INET, &ends->dst_v4.sin_addr, remote, sizeof remote);
-  printf("state %d rtt %s %s %s:%d\n", info->tcpi_state, info->tcpi_rtt > 0 ? "yes" : "no", local, remote,
-         ntohs(ends->dst_v4.sin_port));
+  printf("state %d rtt %s received %s %s %s:%d\n", info->tcpi_state, info->tcpi_rtt > 0 ? "yes" : "no", received(info),
+         local, remote, ntohs(ends->dst_v4.sin_port));
 }
 
 static int get_info(int fd, struct mptcp_info *info) {
@@ -51,7 +56,7 @@ static void print_info(int fd) {
   printf("%d subflows\n", count);
   for (int i = 0; i < count; i++)
     print_subflow((struct tcp_info *)((char *)subflows + (size_t)i * info.tcp_info_len), &ends[i]);
-  printf("initial state %d\n", initial.tcpi_state);
+  printf("initial state %d received %s\n", initial.tcpi_state, received(&initial));
 }
 
 static void print_room_for_one(int fd) {
@@ -62,13 +67,15 @@ static void print_room_for_one(int fd) {
   printf("room for one: %u subflows\n", info.sub_len / info.tcp_info_len);
 }
 
-static void print_initial_of_closed(int fd) {
+static void print_initial_of_closed(int fd, int flags) {
   struct tcp_info initial;
   struct mptcp_info info = {sizeof initial, 0, 0, 0, 0, NULL, &initial, NULL, NULL};
-  if (close_subflow(fd, 1) != 0)
-    fail("close");
-  int result = get_info(fd, &info);
-  printf("initial when it is closed %s\n", result == 0 ? "ok" : errno == EINVAL ? "EINVAL" : strerror(errno));
+  if (setsockopt(fd, IPPROTO_TCP, MPTCP_INFO, &flags, sizeof flags) != 0)
+    fail("flags");
+  if (get_info(fd, &info) == 0)
+    printf("initial when it is closed, flags %d: state %d received %s\n", flags, initial.tcpi_state, received(&initial));
+  else
+    printf("initial when it is closed, flags %d: %s\n", flags, errno == EINVAL ? "EINVAL" : strerror(errno));
 }
 
 int main(int argc, char **argv) {
@@ -104,7 +111,11 @@ int main(int argc, char **argv) {
   free(when_established(fd, 2));
   print_info(fd);
   print_room_for_one(fd);
-  print_initial_of_closed(fd);
+  int keep = MPTCP_INFO_FLAG_SAVE_MASTER;
+  if (setsockopt(fd, IPPROTO_TCP, MPTCP_INFO, &keep, sizeof keep) != 0 || close_subflow(fd, 1) != 0)
+    fail("close");
+  print_initial_of_closed(fd, keep);
+  print_initial_of_closed(fd, 0);
   print_int("Linux: is MPTCP", fd, 43); /* TCP_IS_MPTCP: an int, not a name */
   return 0;
 }
