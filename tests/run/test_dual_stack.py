@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -187,28 +188,60 @@ else:
     assert process.wait() == 0
 
 
-def test_subflows_of_both(lab: Lab, python: Python) -> None:
+def test_subflows_of_both(lab: Lab, start: Start) -> None:
+    """One over IPv6 is established, as the kernel sees it too; it goes on alone when the first one is closed."""
     text = """
-import socket, struct, sys, time
-one = socket.create_connection((sys.argv[1], 5201))
-one.sendall(b"hold\\n"); one.recv(1)
+import ctypes, socket, struct, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+def ask(name, content):
+    value, length = ctypes.create_string_buffer(content, 64), ctypes.c_uint(max(len(content), 1))
+    if name in (66, 68): length.value = 64
+    assert libc.getsockopt(one.fileno(), 6, name, value, ctypes.byref(length)) == 0, (name, ctypes.get_errno())
+    return value.raw[:length.value]
+def until_established(identities):
+    end = time.monotonic() + 20
+    while True:
+        ids = ask(66, b"")
+        if ids[2::2] == identities and all(flags & 2 for flags in ids[3::2]): return
+        assert time.monotonic() < end, ids
+        time.sleep(0.01)
+def echo(size):
+    content = bytes(range(256)) * (size // 256)
+    one.sendall(content)
+    got = b""
+    while len(got) < size: got += one.recv(size)
+    assert got == content
 def six(host):
     return struct.pack("=HHI", 10, 0, 0) + socket.inet_pton(10, host) + bytes(4)
-import ctypes
-libc = ctypes.CDLL(None, use_errno=True)
-request = ctypes.create_string_buffer(b"\\0" + six(sys.argv[2]) + six(sys.argv[3]), 57)
-assert libc.getsockopt(one.fileno(), 6, 69, request, ctypes.byref(ctypes.c_uint(57))) == 0, ctypes.get_errno()
-end = time.monotonic() + 20
-while True:
-    ids = one.getsockopt(6, 66, 64)
-    if ids[0] == 2 and ids[3] & 2 or time.monotonic() > end: break
-    time.sleep(0.01)
-def tuple_of(identity, size):
-    value, length = ctypes.create_string_buffer(bytes([identity]), 64), ctypes.c_uint(64)
-    assert libc.getsockopt(one.fileno(), 6, 68, value, ctypes.byref(length)) == 0 and length.value == size
-    return value.raw[:size]
-assert socket.inet_ntoa(tuple_of(1, 33)[21:25]) == sys.argv[1]
-assert socket.inet_ntop(10, tuple_of(ids[2], 57)[9:25]) == sys.argv[2]
-assert one.getpeername() == (sys.argv[1], 5201)
+one = socket.create_connection((sys.argv[1], 5201))
+one.settimeout(20)
+one.sendall(b"echo\\n")
+echo(256)
+ask(69, b"\\0" + six(sys.argv[2]) + six(sys.argv[3]))
+until_established(b"\\2\\1")
+first, second = ask(68, b"\\1"), ask(68, b"\\2")
+assert len(first) == 33 and socket.inet_ntoa(first[21:25]) == sys.argv[1]
+assert len(second) == 57 and [socket.inet_ntop(10, second[at:at + 16]) for at in (9, 37)] == sys.argv[2:]
+print("two", flush=True)
+sys.stdin.readline()
+ask(67, b"\\1")
+until_established(b"\\2")
+echo(65536)
+assert one.getpeername() == (sys.argv[1], 5201) and one.getsockname()[0] == socket.inet_ntoa(first[5:9])
+print("one", flush=True)
+sys.stdin.readline()
 """
-    python(text, lab.server_address(1), lab.client_address(2, 6), lab.server_address(2, 6), options=OPTION)
+    first, second = lab.client_address(1), lab.client_address(2, 6)
+    argv = [sys.executable, "-c", text, lab.server_address(1), second, lab.server_address(2, 6)]
+
+    def established() -> set[str]:
+        lines = lab.client.run(["ss", "-tnH", "state", "established", "dport", "=", ":5201"])
+        return set(re.findall(r"^\S+ +\S+ +\[(?:::ffff:)?(\S+)\]:\d+ ", lines, re.MULTILINE))
+
+    with whole(start(argv, *OPTION, stdin=subprocess.PIPE, stdout=subprocess.PIPE)) as process:
+        for words, addresses in (("two\n", {first, second}), ("one\n", {second})):
+            assert process.stdout.readline() == words
+            assert established() == addresses
+            process.stdin.write("go\n")
+            process.stdin.flush()
+    assert process.returncode == 0
