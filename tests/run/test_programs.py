@@ -359,6 +359,25 @@ def test_stock_options_in_process(lab: Lab, in_process: Path) -> None:
     assert outcome(start_in_process(lab, in_process / "stock")) == STOCK
 
 
+def as_linux_alone(lab: Lab, built: Path) -> list[str]:
+    pipe = subprocess.PIPE
+    alone = outcome(lab.run_client([str(built / "stock"), "linux"], stdout=pipe, stderr=pipe, text=True))
+    assert len(alone) == 30, alone
+    return alone
+
+
+def test_the_numbers_as_linux_has_them(lab: Lab, built: Path, under_run: Start) -> None:
+    """An int is Linux's also where the old kernels' options are asked for."""
+    process = under_run([str(built / "stock"), "linux"], "--stock-options", "--only-api")
+    assert outcome(process) == as_linux_alone(lab, built)
+
+
+def test_the_numbers_as_linux_has_them_in_process(lab: Lab, built: Path, in_process: Path) -> None:
+    pipe = subprocess.PIPE
+    process = lab.run_client([str(in_process / "stock"), "linux"], stdout=pipe, stderr=pipe, text=True)
+    assert outcome(process) == as_linux_alone(lab, built)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_without_run(lab: Lab, built: Path, language: str) -> None:
     """The same programs on the kernel alone: what they do above is not the kernel's doing."""

@@ -106,10 +106,13 @@ pub(super) fn answer_setsockopt(
     }
 }
 
-/// Four letters would be a time of two weeks and more, which the kernel takes for none.
+/// As an int, four letters would be a time of a week and more, which the kernel takes for none; fewer may be one.
 fn is_name(bytes: &[u8]) -> bool {
     let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    let may_be_time = bytes.len() == 4 && name.len() < 4;
+    !name.is_empty()
+        && !may_be_time
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 fn set_name(fd: BorrowedFd<'_>, bytes: &[u8]) -> Answer {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The options 42 to 45 of the 0.9x kernels: stock HOST PORT LOCAL2 REMOTE2 */
+/* The options 42 to 45 of the 0.9x kernels: stock HOST PORT LOCAL2 REMOTE2
+ * stock linux: what Linux has by these numbers, on sockets that nobody has changed. */
 #include "calls.h"
 
 #define SUBFLOWS 4
@@ -78,9 +79,33 @@ static void print_initial_of_closed(int fd, int flags) {
     printf("initial when it is closed, flags %d: %s\n", flags, errno == EINVAL ? "EINVAL" : strerror(errno));
 }
 
+/* Ints: whether MPTCP, and times in milliseconds and microseconds, of which some have bytes as letters have. */
+static void print_as_linux(int protocol) {
+  static const int numbers[] = {43, 44, 45}, values[] = {-1, 2, 5000, 0x6161, 200000};
+  int fd = (socket)(AF_INET, SOCK_STREAM, protocol);
+  if (fd < 0)
+    fail("socket");
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+    for (size_t j = 0; j < sizeof values / sizeof *values; j++) {
+      int set = setsockopt(fd, IPPROTO_TCP, numbers[i], &values[j], sizeof values[j]);
+      printf("%d %d set %d %s,", protocol, numbers[i], values[j], set == 0 ? "ok" : strerror(errno));
+      int value = -1;
+      socklen_t length = sizeof value;
+      int got = getsockopt(fd, IPPROTO_TCP, numbers[i], &value, &length);
+      printf(" is %d of %u bytes %s\n", value, length, got == 0 ? "ok" : strerror(errno));
+    }
+  close(fd);
+}
+
 int main(int argc, char **argv) {
+  if (argc == 2 && strcmp(argv[1], "linux") == 0) {
+    close(socket(AF_INET, SOCK_STREAM, 0)); /* as any program begins */
+    print_as_linux(0);
+    print_as_linux(262);
+    return 0;
+  }
   if (argc != 5) {
-    fprintf(stderr, "usage: %s HOST PORT LOCAL2 REMOTE2\n", argv[0]);
+    fprintf(stderr, "usage: %s HOST PORT LOCAL2 REMOTE2, or: linux\n", argv[0]);
     return 2;
   }
   struct sockaddr_in server = address_of(argv[1], atoi(argv[2]));
