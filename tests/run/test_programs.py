@@ -345,7 +345,7 @@ STOCK = [
     "state 1 rtt yes received all 10.77.1.1 10.77.1.2:5201",
     "initial state 1 received all",
     "room for one: 1 subflows",
-    "initial when it is closed, flags 1: state 7 received all",
+    "initial when it is closed, flags 1: ended received all",
     "initial when it is closed, flags 0: EINVAL",
     "Linux: is MPTCP 1",
 ]

@@ -74,7 +74,8 @@ static void print_initial_of_closed(int fd, int flags) {
   if (setsockopt(fd, IPPROTO_TCP, MPTCP_INFO, &flags, sizeof flags) != 0)
     fail("flags");
   if (get_info(fd, &info) == 0)
-    printf("initial when it is closed, flags %d: state %d received %s\n", flags, initial.tcpi_state, received(&initial));
+    printf("initial when it is closed, flags %d: %s received %s\n", flags,
+           initial.tcpi_state == 1 ? "established" : "ended", received(&initial));
   else
     printf("initial when it is closed, flags %d: %s\n", flags, errno == EINVAL ? "EINVAL" : strerror(errno));
 }
