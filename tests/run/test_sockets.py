@@ -85,20 +85,43 @@ assert socket.socket().getsockopt(1, 38) == 262
     python(text)
 
 
-def test_only_api(python: Python) -> None:
+@pytest.mark.lab(path_manager="userspace")
+def test_only_api(lab: Lab, python: Python) -> None:
+    """Sockets stay what the program makes; on one that it makes MPTCP, the options answer, and do."""
     text = """
-import errno, socket
+import ctypes, errno, socket, struct, sys, time
 assert socket.socket().getsockopt(1, 38) == 6
 def asked(one):
     try:
         return one.getsockopt(6, 66, 64)
     except OSError as error:
         return error.errno
-assert asked(socket.socket()) == errno.EOPNOTSUPP
-one = socket.socket(2, 1, 262)
-assert asked(one) == errno.EOPNOTSUPP
+plain, one = socket.create_connection((sys.argv[1], 5201)), socket.socket(2, 1, 262)
+assert asked(plain) == asked(one) == asked(socket.socket()) == errno.EOPNOTSUPP
+one.settimeout(20)
+one.connect((sys.argv[1], 5201))
+one.sendall(b"hold\\n")
+one.recv(1)
+assert asked(one) == bytes([1, 0, 1, 6])
+libc = ctypes.CDLL(None, use_errno=True)
+def ask(name, content):
+    value = ctypes.create_string_buffer(content, len(content))
+    assert libc.getsockopt(one.fileno(), 6, name, value, ctypes.byref(ctypes.c_uint(len(content)))) == 0, name
+    return value.raw
+def until(wanted):
+    end = time.monotonic() + 20
+    while asked(one) != wanted:
+        assert time.monotonic() < end, asked(one)
+        time.sleep(0.01)
+def address(host):
+    return struct.pack("=HH", 2, 0) + socket.inet_aton(host) + bytes(8)
+assert ask(69, b"\\0" + address(sys.argv[2]) + address(sys.argv[3]))[0] == 2
+until(bytes([2, 0, 2, 7, 1, 6]))
+ask(67, b"\\1")
+until(bytes([1, 0, 2, 7]))
 """
-    python(text, options=("--only-api",))
+    arguments = [lab.server_address(1), lab.client_address(2), lab.server_address(2)]
+    python(text, *arguments, options=("--only-api",))
 
 
 def test_without_mptcp(lab: Lab, python: Python) -> None:
