@@ -137,6 +137,47 @@ fn a_subflow_has_its_addresses() {
 }
 
 #[test]
+fn what_is_missing_of_the_remote_address_is_the_connections() {
+    let any = |port| SocketAddr::new([0, 0, 0, 0].into(), port);
+    let any6 = |port| SocketAddr::new([0; 16].into(), port);
+    Lab::new().run(|| {
+        for (stream, from, peer) in
+            [(app(), any_port(client(2)), server(1)), (talk(fresh(server6(1))), any_port(client6(2)), server6(1))]
+        {
+            let other = if peer.is_ipv4() { server(2) } else { server6(2) };
+            let remotes = [
+                (None, peer),
+                (Some(any(0)), peer),
+                (Some(any6(peer.port())), peer),
+                (Some(any_port(peer.ip())), peer),
+                (Some(any_port(other.ip())), other),
+            ];
+            for (remote, wanted) in remotes {
+                let id = open_sub_tuple(&stream, from, remote, false).expect("an id");
+                let (local, remote) = get_sub_tuple(&stream, id).expect("addresses");
+                assert_eq!((local.ip(), remote), (from.ip(), wanted));
+            }
+            established(&stream, 6);
+            // The kernel's choice: of the remote address's family.
+            let port = if peer.is_ipv4() { 20_123 } else { 20_124 };
+            for (index, local) in [None, Some(any(0)), Some(any6(0)), Some(any(port))].into_iter().enumerate() {
+                close_sub_id(&stream, index as u8 + 2).expect("close");
+                let id = open_sub_tuple(&stream, local, None, false).expect("an id");
+                let (own, remote) = get_sub_tuple(&stream, id).expect("addresses");
+                assert_eq!((own.is_ipv4(), remote), (peer.is_ipv4(), peer), "from {local:?}");
+                assert!(local.is_none_or(|local| local.port() == 0 || local.port() == own.port()), "{own}");
+                established(&stream, 6);
+            }
+            // Also where the connection's first subflow is gone.
+            close_sub_id(&stream, 1).expect("close");
+            let id = open_sub_tuple(&stream, from, None, false).expect("an id");
+            assert_eq!(get_sub_tuple(&stream, id).expect("addresses").1, peer);
+        }
+        assert_eq!(errno(open_sub_tuple(&app(), None, server6(2), false)), libc::EAFNOSUPPORT);
+    });
+}
+
+#[test]
 fn subflows_that_others_opened_have_ids_too() {
     for lab in [Lab::with_endpoints(), Lab::with_endpoints().without("full-info")] {
         lab.run(|| {
@@ -199,7 +240,6 @@ fn an_open_before_any_data_is_done_at_the_next_call_after_it() {
         assert_eq!(open_sub_tuple(&stream, any_port(client(2)), any_port(server(1).ip()), true).expect("an id"), 2);
         let all: Vec<_> = list(&stream).iter().map(plain_words).collect();
         assert_eq!(all, [(2, true, false, true, false), (1, false, true, false, false)]);
-        // The missing port of the remote address is the connection's.
         assert_eq!(get_sub_tuple(&stream, 2).expect("addresses"), (any_port(client(2)), server(1)));
         let kernel = || Connection::new(&stream).expect("a view").subflows().expect("a listing").len();
         assert_eq!((kernel(), list(&stream).len()), (1, 2));

@@ -127,18 +127,7 @@ func GetSubTuple(c syscall.Conn, id uint8) (local, remote netip.AddrPort, err er
 func OpenSubTuple(c syscall.Conn, local, remote netip.AddrPort, lowPrio bool) (uint8, error) {
 	var id uint8
 	err := control(opOpen, c, func(fd int) int {
-		to := remote.Addr()
-		if !to.IsValid() {
-			if peer := peerOf(fd); peer.IsValid() {
-				to = peer.Addr()
-				if remote.Port() == 0 {
-					remote = netip.AddrPortFrom(to, peer.Port())
-				}
-			} else {
-				to = netip.IPv4Unspecified()
-			}
-		}
-		bytes := tuple(local, netip.AddrPortFrom(to, remote.Port()), lowPrio)
+		bytes := tuple(local, remote, lowPrio)
 		var length uint32
 		result := capi.PaperGetsockopt(fd, MPTCP_OPEN_SUB_TUPLE, bytes, &length)
 		id = bytes[0]
@@ -309,15 +298,9 @@ func numbers(op string, numbers ...int) error {
 	return nil
 }
 
-// tuple is struct mptcp_sub_tuple as the draft has it, with prio.
+// tuple is struct mptcp_sub_tuple as the draft has it, with prio. What is not given is any address.
 func tuple(local, remote netip.AddrPort, lowPrio bool) []byte {
-	from, to := local.Addr().Unmap(), remote.Addr().Unmap()
-	if !from.IsValid() {
-		from = netip.IPv4Unspecified()
-		if to.Is6() {
-			from = netip.IPv6Unspecified()
-		}
-	}
+	from, to := orAny(local.Addr(), remote.Addr()), orAny(remote.Addr(), local.Addr())
 	size := sizeOfSockaddr4
 	if from.Is6() || to.Is6() {
 		// The two have one length: the other one is written as IPv6 has it.
@@ -335,6 +318,17 @@ func tuple(local, remote netip.AddrPort, lowPrio bool) []byte {
 		bytes = append(bytes, c.Bytes()[:size]...)
 	}
 	return bytes
+}
+
+func orAny(ip, other netip.Addr) netip.Addr {
+	switch ip, other = ip.Unmap(), other.Unmap(); {
+	case ip.IsValid():
+		return ip
+	case other.Is6():
+		return netip.IPv6Unspecified()
+	default:
+		return netip.IPv4Unspecified()
+	}
 }
 
 func mapped(ip netip.Addr) netip.Addr {

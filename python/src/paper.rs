@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The paper's options; mptcpapi/paper.py gives them their Python names.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
 use mptcpapi::paper;
-use mptcpapi::socket2::SockRef;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::address::to_python;
-use crate::connection::{View, view_of};
+use crate::connection::view_of;
 use crate::control::{address, done, id};
 use crate::errors;
 use crate::option::{EINVAL, bytes, read, value};
@@ -78,12 +75,8 @@ pub(crate) fn paper_open_sub_tuple(
 ) -> PyResult<u8> {
     let (local, remote) = (local.map(address).transpose()?, remote.map(address).transpose()?);
     let view = view_of(sock, "open_sub_tuple")?;
-    let opened = py.detach(|| {
-        let remote = remote.or_else(|| peer(&view)).unwrap_or(any(local));
-        let local = local.unwrap_or(any(Some(remote)));
-        paper::open_sub_tuple(&view.connection, local, remote, low_prio)
-    });
-    opened.map_err(|error| errors::raised(py, &error))
+    py.detach(|| paper::open_sub_tuple(&view.connection, local, remote, low_prio))
+        .map_err(|error| errors::raised(py, &error))
 }
 
 #[pyfunction]
@@ -138,22 +131,4 @@ fn request(given: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
         Ok(_) => Ok(bytes),
         Err(_) => Err(PyOSError::new_err((EINVAL, "data is too long"))),
     }
-}
-
-/// Where the connection goes, in its own family.
-fn peer(view: &View) -> Option<SocketAddr> {
-    let peer = SockRef::from(&view.connection).peer_addr().ok()?.as_socket()?;
-    match peer.ip().to_canonical() {
-        IpAddr::V4(ip) => Some((ip, peer.port()).into()),
-        // With its zone.
-        IpAddr::V6(_) => Some(peer),
-    }
-}
-
-fn any(family: Option<SocketAddr>) -> SocketAddr {
-    let ip = match family.map(|address| address.ip().to_canonical()) {
-        Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    };
-    SocketAddr::new(ip, 0)
 }

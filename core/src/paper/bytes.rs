@@ -222,7 +222,8 @@ fn open_sub_tuple(asked: &Asked<'_>) -> Result<()> {
     open_tuple(bytes).ok_or_else(|| os(libc::EINVAL))?;
     asked.caller.memory.read(asked.value, bytes).map_err(|error| os(errno(&error)))?;
     let wanted = open_tuple(bytes).ok_or_else(|| os(libc::EINVAL))?;
-    let id = asked.view.open_sub_tuple(wanted.local, wanted.remote, wanted.low_prio, asked.caller.rights)?;
+    let (local, remote) = (Some(wanted.local), Some(wanted.remote));
+    let id = asked.view.open_sub_tuple(local, remote, wanted.low_prio, asked.caller.rights)?;
     // The paper's kernel did not write it: who passes constant memory shall not see an error of an open that was done.
     let _ = asked.caller.write(asked.value, &[id]);
     Ok(())

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What each of the paper's options does, over the ordinary operations.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
@@ -282,20 +282,19 @@ impl<'fd> View<'fd> {
     /// OPEN_SUB_TUPLE. Does not wait for the peer. What cannot be joined yet is asked for by a later [`View::pump`].
     pub(super) fn open_sub_tuple(
         &self,
-        local: SocketAddr,
-        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        remote: Option<SocketAddr>,
         low_prio: bool,
         rights: Rights,
     ) -> Result<u8> {
         const OPERATION: &str = "open_sub_tuple";
-        let (local, mut remote) = (unmapped(local), unmapped(remote));
+        let remote = self.whole_remote(OPERATION, remote.map(unmapped))?;
+        let any = any_of_family(remote, local.map_or(0, |local| local.port()));
+        let local = local.map(unmapped).filter(|local| !local.ip().is_unspecified()).unwrap_or(any);
         let family = getsockopt_number::<i32>(self.numbered.fd(), libc::SOL_SOCKET, libc::SO_DOMAIN);
-        if local.is_ipv6() && family.is_ok_and(|family| family == libc::AF_INET) {
+        if (local.is_ipv6() || remote.is_ipv6()) && family.is_ok_and(|family| family == libc::AF_INET) {
             return Err(Error::os(OPERATION, libc::EAFNOSUPPORT)
                 .with_hint("the socket is of IPv4 only: make it AF_INET6, or use mptcpapi run --dual-stack"));
-        }
-        if remote.port() == 0 {
-            remote.set_port(self.port_of_peer().unwrap_or(0));
         }
         is_free(self.numbered.fd(), local, rights).map_err(|error| Error::io(OPERATION, &error))?;
         let request = Request { local, remote, low_prio, options: Vec::new() };
@@ -406,12 +405,32 @@ impl<'fd> View<'fd> {
         self.numbered.find(operation, &self.snapshot, id)
     }
 
-    fn port_of_peer(&self) -> Option<u16> {
+    /// What is missing of the remote address, or all of it, is the connection's. An address that is any is missing.
+    fn whole_remote(&self, operation: &'static str, wanted: Option<SocketAddr>) -> Result<SocketAddr> {
+        let (given, port) =
+            (wanted.filter(|wanted| !wanted.ip().is_unspecified()), wanted.map_or(0, |wanted| wanted.port()));
+        if let Some(remote) = given.filter(|_| port != 0) {
+            return Ok(remote);
+        }
+        let peer = self.peer().ok_or_else(|| errors::of_connection(Error::new(ErrorKind::NotReady, operation)))?;
+        let mut remote = given.unwrap_or(peer);
+        remote.set_port(if port == 0 { peer.port() } else { port });
+        Ok(remote)
+    }
+
+    /// Where the connection goes, also where its first subflow is gone.
+    fn peer(&self) -> Option<SocketAddr> {
         let initial =
             self.snapshot.entries.iter().find(|subflow| subflow.id == INITIAL_ID).map(|subflow| subflow.remote);
         let peer = SockRef::from(&self.numbered.fd()).peer_addr().ok().and_then(|peer| peer.as_socket());
-        peer.or(initial).map(|peer| peer.port())
+        peer.or(initial).map(unmapped)
     }
+}
+
+/// The kernel chooses the address then.
+fn any_of_family(other: SocketAddr, port: u16) -> SocketAddr {
+    let ip: IpAddr = if other.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    SocketAddr::new(ip, port)
 }
 
 pub(super) fn fill(value: &mut [u8], bytes: &[u8]) -> usize {

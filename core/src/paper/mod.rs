@@ -90,14 +90,20 @@ pub fn get_sub_tuple(socket: &impl AsFd, id: u8) -> Result<(SocketAddr, SocketAd
     View::new(socket.as_fd(), "get_sub_tuple")?.sub_tuple(id)
 }
 
-/// Asks for a subflow and returns its id, before the peer has answered: one that is refused leaves the list. A local
-/// address may be any (0.0.0.0, ::), a port 0: of the remote address it stands for the connection's.
+/// Asks for a subflow and returns its id, before the peer has answered: one that is refused leaves the list. Without a
+/// local address, or with 0.0.0.0 or ::, the kernel chooses one; what is missing of the remote address (all of it, the
+/// port 0, the address any) is the connection's.
 ///
 /// # Errors
 /// Those of bind(2), and of connect(2) but EINPROGRESS; EOPNOTSUPP also on a connection that the kernel's path manager
 /// runs; EPERM without the right to it, and where 31 subflows are there; EAFNOSUPPORT for IPv6 on an `AF_INET` socket.
-pub fn open_sub_tuple(socket: &impl AsFd, local: SocketAddr, remote: SocketAddr, low_prio: bool) -> Result<u8> {
-    View::new(socket.as_fd(), "open_sub_tuple")?.open_sub_tuple(local, remote, low_prio, Rights::Own)
+pub fn open_sub_tuple(
+    socket: &impl AsFd,
+    local: impl Into<Option<SocketAddr>>,
+    remote: impl Into<Option<SocketAddr>>,
+    low_prio: bool,
+) -> Result<u8> {
+    View::new(socket.as_fd(), "open_sub_tuple")?.open_sub_tuple(local.into(), remote.into(), low_prio, Rights::Own)
 }
 
 /// Closes a subflow, the last one too. What was in flight is sent again on the others.

@@ -76,14 +76,10 @@ static void command_papertuple(char **words) {
   printf("\"id\": %u}}\n", reply[0]);
 }
 
-/* Both of one length: an address that is left out is of the other one's family. */
-static size_t put_addresses(int fd, unsigned char *bytes, struct sockaddr_storage *local,
-                            struct sockaddr_storage *remote) {
-  socklen_t size = sizeof *remote;
-  if (!remote->ss_family && getpeername(fd, (struct sockaddr *)remote, &size) != 0)
-    remote->ss_family = AF_INET;
-  local->ss_family = remote->ss_family;
-  size = remote->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+/* Both of one length; an address that is left out is any. */
+static size_t put_addresses(unsigned char *bytes, struct sockaddr_storage *local, struct sockaddr_storage *remote) {
+  int is_v6 = local->ss_family == AF_INET6 || remote->ss_family == AF_INET6;
+  size_t size = is_v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
   memcpy(bytes, local, size);
   memcpy(bytes + size, remote, size);
   return 2 * size;
@@ -102,7 +98,7 @@ static void command_paperopen(char **words) {
       return;
     }
   }
-  length = 2 + (socklen_t)put_addresses(*slot(words[1]), request + 2, &local, &remote);
+  length = 2 + (socklen_t)put_addresses(request + 2, &local, &remote);
   if (get(*slot(words[1]), MPTCP_OPEN_SUB_TUPLE, request, &length) != 0)
     answer_errno_of("open_sub_tuple");
   else

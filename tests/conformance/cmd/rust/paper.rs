@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The paper's options.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 
 use mptcpapi::paper::{self, SubStatus};
-use mptcpapi::socket2::SockRef;
 use serde_json::{Value, json};
 
 use super::{Answer, Failure, done, hexadecimal, number, option_value, read_option, socket_address};
@@ -48,7 +46,6 @@ fn status(status: &SubStatus) -> Value {
     })
 }
 
-/// An address that is left out: the peer's, or any of the other one's family.
 fn open(socket: &impl AsFd, words: &[&str]) -> Answer {
     let (mut local, mut remote, mut low_prio) = (None, None, false);
     for word in words {
@@ -59,8 +56,5 @@ fn open(socket: &impl AsFd, words: &[&str]) -> Answer {
             _ => return Err(Failure::Usage((*word).into())),
         }
     }
-    let peer = SockRef::from(socket).peer_addr().ok().and_then(|peer| peer.as_socket());
-    let remote = remote.or(peer).unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
-    let any = if remote.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-    Ok(json!(paper::open_sub_tuple(socket, local.unwrap_or(SocketAddr::new(any, 0)), remote, low_prio)?))
+    Ok(json!(paper::open_sub_tuple(socket, local, remote, low_prio)?))
 }
