@@ -209,6 +209,12 @@ struct Own {
     remote: SocketAddr,
 }
 
+impl Own {
+    fn ends(&self) -> (SocketAddr, SocketAddr) {
+        (unmapped(self.local), unmapped(self.remote))
+    }
+}
+
 /// One open on its way.
 struct Attempt<'a> {
     connection: &'a Connection<'a>,
@@ -229,6 +235,8 @@ struct Attempt<'a> {
     own: Option<Own>,
     /// The own subflow as it was listed right after the request.
     listed: Option<Subflow>,
+    /// The subflows that were listed right before the latest request, dead ones too: a busy kernel tells their end late.
+    older: Vec<Subflow>,
 }
 
 /// What an attempt waits for next.
@@ -289,6 +297,7 @@ fn ask<'a>(
         events: None,
         own: None,
         listed: None,
+        older: Vec::new(),
     };
     attempt.ask(turn)?;
     Ok(attempt)
@@ -329,11 +338,12 @@ impl<'a> Attempt<'a> {
     /// Sends the SYN, and finds out which subflow it was sent for. `before` was seen in the turn, if one is given.
     fn create(&mut self, id: u8, turn: Option<Turn<'a>>) -> Result<Outcome> {
         let fd = self.connection.as_fd();
-        let newest_of = |entries: &[Subflow]| entries.iter().map(|entry| entry.id).max().unwrap_or(0);
-        let (_turn, newest) = match turn {
-            Some(turn) => (turn, newest_of(&self.before.entries)),
-            None => (Turn::take(fd, self.socket), newest_of(&self.entries()?)),
+        let _turn;
+        (_turn, self.older) = match turn {
+            Some(turn) => (turn, self.before.entries.clone()),
+            None => (Turn::take(fd, self.socket), self.entries()?),
         };
+        let newest = self.older.iter().map(|entry| entry.id).max().unwrap_or(0);
         let (local, remote, backup, interface) = (self.local, self.remote, self.backup, self.interface);
         let command = Command::Create { local, id, remote, backup, interface };
         // In this turn, so that no other open's SYN gets them.
@@ -452,10 +462,10 @@ impl<'a> Attempt<'a> {
         if remote.port() == 0 {
             remote.set_port(self.remote.port());
         }
-        match self.own {
-            Some(own) => unmapped(local) == unmapped(own.local) && unmapped(remote) == unmapped(own.remote),
-            None => self.could_be(local, remote),
-        }
+        let ends = (unmapped(local), unmapped(remote));
+        // A port is used again at once. Then the listing alone tells the end of the own one.
+        let is_older = self.older.iter().any(|older| ends == (unmapped(older.local), unmapped(older.remote)));
+        !is_older && self.own.map_or(self.could_be(local, remote), |own| ends == own.ends())
     }
 
     /// Whether these addresses are what was asked for.

@@ -16,11 +16,12 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use common::{Lab, client, kernel_has, run, server, wait_until};
-use mptcpapi::{Connection, Features, OpenSubflow};
+use mptcpapi::{Connection, ErrorKind, Features, OpenSubflow};
 use stress_support::{Child, NoLimits, Random, app_connection, half_open, live_ids, lose, open_from, soak};
 
 /// Opens from several threads at once; the answers.
@@ -159,6 +160,41 @@ fn calling_off_one_open_leaves_the_others_alone() {
                 .for_each(|id| connection.reset_subflow(*id).expect("a reset"));
             wait_until("the end of the subflows", || (live_ids(&stream) == [1]).then_some(()));
         }
+    });
+}
+
+/// A busy kernel tells the end of a subflow late, and the peer, which still counts it, refuses the next.
+#[test]
+fn a_refusal_is_not_taken_for_the_end_of_an_older_subflow() {
+    Lab::new().run(|| {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+            }
+            let (mut opened, mut refused) = (0, 0);
+            let errors: Vec<String> = (0..if soak() { 200 } else { 50 })
+                .flat_map(|_| {
+                    let stream = app_connection();
+                    let connection = Connection::new(&stream).expect("a connection");
+                    let mut errors = Vec::new();
+                    for _ in 0..20 {
+                        match connection.open_subflow(&OpenSubflow::new().local(client(2)).remote(server(2))) {
+                            Ok(subflow) => {
+                                opened += 1;
+                                connection.reset_subflow(subflow.id).expect("a reset");
+                            }
+                            Err(error) if error.kind() == ErrorKind::Refused => refused += 1,
+                            Err(error) => errors.push(error.to_string()),
+                        }
+                    }
+                    errors
+                })
+                .collect();
+            done.store(true, Ordering::Relaxed);
+            eprintln!("{opened} opened, {refused} refused");
+            assert!(errors.is_empty(), "{opened} opened, {refused} refused, and {errors:?}");
+        });
     });
 }
 
