@@ -170,7 +170,11 @@ fn a_refusal_is_not_taken_for_the_end_of_an_older_subflow() {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
             }
             let (mut opened, mut refused) = (0, 0);
             let errors: Vec<String> = (0..if soak() { 200 } else { 50 })
