@@ -58,7 +58,7 @@ impl Agent {
     }
 
     /// One request and its reply, and the line that they went over. An agent that was started anew since the last one is
-    /// connected to again.
+    /// connected to again; what the old one may have done is not asked for twice.
     fn ask_on_line(
         &self,
         operation: Operation,
@@ -71,15 +71,23 @@ impl Agent {
             let line = idle.map_or_else(connect, Ok)?;
             match exchange(&line, operation.clone(), fds, awake) {
                 Ok(answer) => return Ok((line, answer)),
-                // It ended while nobody looked. Where it had got the request before that, it did not answer.
-                Err(error) if !is_fresh && is_gone(&error) => {}
+                // It ended while nobody looked.
+                Err(error)
+                    if !is_fresh && (is_unread(&error) || is_unanswered(&error) && changes_nothing(&operation)) => {}
+                // Not the peer's refusal, which the errno would be taken for.
+                Err(error) if is_unread(&error) => return Err(io::Error::other("the agent ended")),
                 Err(error) => return Err(error),
             }
         }
     }
 
     fn outcome(&self, operation: Operation, fd: BorrowedFd<'_>) -> io::Result<Outcome> {
-        let (reply, _) = self.ask(operation, &[fd])?;
+        let reply = match self.ask(operation, &[fd]) {
+            Err(error) if is_unanswered(&error) => {
+                return Ok(Outcome { errno: libc::EIO, message: Some(error.to_string()) });
+            }
+            answer => answer?.0,
+        };
         Ok(Outcome { errno: reply.errno, message: (!reply.text.is_empty()).then_some(reply.text) })
     }
 }
@@ -120,7 +128,11 @@ impl Provider for Agent {
             }
             let begun = Instant::now();
             let made = make();
-            let (done, _) = exchange(&line, Operation::Done, &[], AWAKE).map_err(io_error)?;
+            let done = match exchange(&line, Operation::Done, &[], AWAKE) {
+                // The switch is put back when it ends, and nobody says whether that was before the socket was made.
+                Err(error) if is_unread(&error) || is_unanswered(&error) => continue,
+                done => done.map_err(io_error)?.0,
+            };
             let switched = begun.elapsed();
             give_back(line);
             if done.errno == 0 {
@@ -176,7 +188,9 @@ fn exchange(line: &Socket, operation: Operation, fds: &[BorrowedFd<'_>], awake: 
         }
         let mut bytes = [0; REPLY_SIZE + 1];
         match unix::receive(line.as_fd(), &mut bytes) {
-            Ok(received) if received.length == 0 => return Err(io::ErrorKind::ConnectionReset.into()),
+            Ok(received) if received.length == 0 => {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the agent ended, and may have done it"));
+            }
             Ok(received) if received.cut => return Err(io::Error::from_raw_os_error(libc::EPROTO)),
             Ok(received) => match Reply::decode(&bytes[..received.length]) {
                 Some(reply) if reply.sequence == sequence => return Ok((reply, received.fds)),
@@ -190,6 +204,17 @@ fn exchange(line: &Socket, operation: Operation, fds: &[BorrowedFd<'_>], awake: 
     }
 }
 
-fn is_gone(error: &io::Error) -> bool {
+/// The agent ended, and has not read the request: it could not be sent, or the kernel says that it lay there unread.
+fn is_unread(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected)
+}
+
+/// It ended, and nobody knows what it has done.
+fn is_unanswered(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
+}
+
+/// Of an agent that has ended nothing is left but what it did to connections and to sockets of ours.
+fn changes_nothing(operation: &Operation) -> bool {
+    matches!(operation, Operation::Hello | Operation::OptionLink | Operation::Begin)
 }

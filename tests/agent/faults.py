@@ -39,6 +39,7 @@ CALLS = {
     "pread64": (17, 67),
     "pwrite64": (18, 68),
     "recvmsg": (47, 212),
+    "sendmsg": (46, 211),
     "sendto": (44, 206),
     "setns": (308, 268),
     "setsockopt": (54, 208),

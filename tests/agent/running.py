@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +18,23 @@ from typing import Any
 TOP = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target"))
 COMMAND = os.environ.get("MPTCPAPI_COMMAND", str(TARGET / "debug/mptcpapi"))
+
+#: What systemd does.
+GIVE = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True)\n"
+    "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); os.execv(sys.argv[2], sys.argv[2:])\n"
+)
+Start = Callable[..., subprocess.Popen[Any]]
+
+
+def giving(run: Start, given: socket.socket) -> Start:
+    """What starts an agent with a socket of systemd's, by what would start it without."""
+
+    def start(argv: list[str], **options: Any) -> subprocess.Popen[Any]:
+        argv = [sys.executable, "-c", GIVE, str(given.fileno()), *argv]
+        return run(argv, pass_fds=[given.fileno()], **options)
+
+    return start
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
@@ -40,9 +59,7 @@ def threads(pid: int) -> int:
 class Agent:
     """Runs until it is stopped. `start` is Popen, or what runs a program on a host of the lab."""
 
-    def __init__(
-        self, start: Callable[..., subprocess.Popen[Any]] = subprocess.Popen, policy: str | None = None
-    ) -> None:
+    def __init__(self, start: Start = subprocess.Popen, policy: str | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="mptcpapi-agent-"))
         # Clients are other users.
         self.directory.chmod(0o755)
@@ -81,8 +98,6 @@ class Agent:
         return len(os.listdir(f"/proc/{pid or self.server}/fd"))
 
     def metrics(self) -> dict[str, float]:
-        import socket
-
         with socket.socket(socket.AF_UNIX) as reader:
             reader.connect(self.metrics_path)
             reader.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
@@ -92,6 +107,16 @@ class Agent:
         lines = text.decode().split("\r\n\r\n", 1)[1].splitlines()
         pairs = (line.split() for line in lines if not line.startswith("#"))
         return {name.removeprefix("mptcpapi_agent_"): float(value) for name, value in pairs}
+
+    def kill(self) -> None:
+        """Both processes, as when power is cut; `begin` starts it anew."""
+        opener, server = self.opener, self.server
+        # Stopped first, so that none sees the other's end.
+        for number in signal.SIGSTOP, signal.SIGKILL:
+            for pid in opener, server:
+                os.kill(pid, number)
+        self.process.wait(20)
+        wait_until(lambda: threads(server) == 0, "both are gone")
 
     def stop(self) -> str:
         """Ends it in order; its log."""
