@@ -320,6 +320,24 @@ def test_low_port(lab: Lab, built: Path, under_run: Start) -> None:
     assert lines == ["echo 65536 right", *opened]
 
 
+def test_rights_that_were_given_up(lab: Lab, built: Path) -> None:
+    """`run` and its program began as root: what the program may do by now counts."""
+    argv = [*LIMIT, command_path(), "run", "--", str(built / "cases"), "given_up", *arguments(lab)]
+    pipe = subprocess.PIPE
+    lines = outcome(lab.run_client(argv, stdout=pipe, stderr=pipe, text=True))
+    begun, ended = (
+        ["echo 65536 right", "open 2", "established 2 1"],
+        ["open 4", "established 4 2 1", "echo 65536 right"],
+    )
+    by_root = {"low port": "ok", "mark": "ok", "priority 7": "ok", "another congestion control": "ENOENT"}
+    given_up = {"low port": "EACCES", "mark": "EPERM", "priority 7": "EPERM", "another congestion control": "EPERM"}
+
+    def told(what: dict[str, str]) -> list[str]:
+        return [*(f"{name} {outcome}" for name, outcome in what.items()), "priority 6 ok", "tos ok", "reno ok"]
+
+    assert lines == [*begun, *told(by_root), "given up", *told(given_up), *ended]
+
+
 def test_plain_peer(lab: Lab, built: Path, under_run: Start) -> None:
     lines = outcome(under_run([str(built / "cases"), "not_multipath", *arguments(lab, DEFAULT_PORT + 1)]))
     unsupported = [f"{what} EOPNOTSUPP" for what in ("list", "open", "tuple", "close")]

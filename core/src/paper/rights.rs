@@ -65,3 +65,66 @@ pub(super) fn is_free(connection: BorrowedFd<'_>, address: SocketAddr, rights: R
     }
     socket.bind(&SockAddr::from(address))
 }
+
+#[cfg(test)]
+mod tests {
+    use libc::{
+        IP_TOS, IPPROTO_IP, IPPROTO_TCP, SO_BINDTODEVICE, SO_MARK, SO_PRIORITY, SOL_SOCKET, TCP_CONGESTION,
+        TCP_USER_TIMEOUT,
+    };
+
+    use super::*;
+
+    fn may_set(level: i32, name: i32, value: &[u8]) -> bool {
+        // The kernel judges on its own behalf.
+        assert!(Rights::Own.may_set(level, name, value));
+        Rights::None.may_set(level, name, value)
+    }
+
+    #[test]
+    fn what_needs_a_capability_is_refused_whatever_its_value() {
+        for name in [SO_MARK, SO_BINDTODEVICE, BIND_TO_IFINDEX] {
+            for value in [&[0; 4][..], &[7, 0, 0, 0], b"lo\0", &[]] {
+                assert!(!may_set(SOL_SOCKET, name, value), "{name} {value:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn priorities_of_everybody_end_with_six() {
+        let priority = |number: i32| may_set(SOL_SOCKET, SO_PRIORITY, &number.to_ne_bytes());
+        assert!((0..=6).all(priority));
+        assert!(![-1, 7, i32::MIN, i32::MAX].into_iter().any(priority));
+        // Longer than the option; and too short, which the kernel refuses.
+        assert!(!may_set(SOL_SOCKET, SO_PRIORITY, &[7, 0, 0, 0, 0, 0, 0, 0]));
+        assert!(may_set(SOL_SOCKET, SO_PRIORITY, &[7, 0]));
+    }
+
+    #[test]
+    fn congestion_controls_are_those_that_are_allowed() {
+        let named = |name: &[u8]| may_set(IPPROTO_TCP, TCP_CONGESTION, name);
+        assert!(named(b"reno") && named(b"reno\0") && named(b"reno\0\0\0ever"));
+        // No name at all is an error of everybody's.
+        assert!(named(b"") && named(b"\0"));
+        assert!(!named(b"ren") && !named(b"renos") && !named(b"no such"));
+        let allowed = fs::read_to_string("/proc/sys/net/ipv4/tcp_allowed_congestion_control").expect("a list");
+        let available = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").expect("a list");
+        for one in available.split_whitespace() {
+            assert_eq!(named(one.as_bytes()), allowed.split_whitespace().any(|other| other == one), "{one}");
+        }
+    }
+
+    /// Numbers of one level mean something else in another.
+    #[test]
+    fn other_options_are_everybodys() {
+        for (level, name) in [
+            (IPPROTO_IP, IP_TOS),
+            (IPPROTO_TCP, TCP_USER_TIMEOUT),
+            (IPPROTO_TCP, SO_MARK),
+            (IPPROTO_IP, SO_PRIORITY),
+            (SOL_SOCKET, TCP_CONGESTION),
+        ] {
+            assert!(may_set(level, name, &[0xff; 4]), "{level} {name}");
+        }
+    }
+}

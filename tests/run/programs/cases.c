@@ -17,6 +17,7 @@ static const char *name_of(int number) {
   case EADDRINUSE: return "EADDRINUSE";
   case EADDRNOTAVAIL: return "EADDRNOTAVAIL";
   case EAFNOSUPPORT: return "EAFNOSUPPORT";
+  case ENOENT: return "ENOENT";
   case EOPNOTSUPP: return "EOPNOTSUPP";
   case ENOPROTOOPT: return "ENOPROTOOPT";
   default: return strerror(number);
@@ -209,6 +210,43 @@ static void low_port(int fd) {
   print_list(fd);
 }
 
+static void set_int(int fd, const char *what, int level, int name, int value) {
+  outcome(what, set_option(fd, 2, level, name, &value, sizeof value));
+}
+
+static void set_congestion(int fd, const char *what, char *name) {
+  outcome(what, set_option(fd, 2, IPPROTO_TCP, TCP_CONGESTION, name, (unsigned int)strlen(name)));
+}
+
+/* First what needs a right, then what needs none. */
+static void open_and_set(int fd, int low) {
+  int id = open_from(fd, local2, low);
+  outcome("low port", id);
+  if (id > 0 && close_subflow(fd, id) != 0)
+    fail("close");
+  set_int(fd, "mark", SOL_SOCKET, SO_MARK, 7);
+  set_int(fd, "priority 7", SOL_SOCKET, SO_PRIORITY, 7);
+  set_congestion(fd, "another congestion control", "nobody's");
+  set_int(fd, "priority 6", SOL_SOCKET, SO_PRIORITY, 6);
+  set_int(fd, "tos", IPPROTO_IP, IP_TOS, 0xb8);
+  set_congestion(fd, "reno", "reno");
+}
+
+/* By the same process, before and after it has given up what root may do. */
+static void given_up(int fd) {
+  begin_echo(fd);
+  print_open(fd, local2, 0);
+  wait_established(fd, 2);
+  open_and_set(fd, 10);
+  if (setuid(65534) != 0)
+    fail("setuid");
+  printf("given up\n");
+  open_and_set(fd, 11);
+  print_open(fd, local2, 0);
+  wait_established(fd, 3);
+  exchange(fd, 2);
+}
+
 static void foreign_address(int fd) {
   begin_echo(fd);
   print_open(fd, "192.0.2.77", 0);
@@ -327,6 +365,7 @@ int main(int argc, char **argv) {
       {"open_any", open_any},
       {"open_any6", open_any6},
       {"low_port", low_port},
+      {"given_up", given_up},
       {"foreign_address", foreign_address},
       {"same_port", same_port},
       {"not_multipath", not_multipath},
