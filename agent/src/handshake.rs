@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::connection::{Connection, Handshake};
 use crate::flips::now;
-use crate::log;
+use crate::log::{self, Change};
 use crate::metrics::add;
 use crate::namespaces::Namespace;
 use crate::server::Server;
@@ -131,6 +131,7 @@ fn refuse(server: &Server, connection: &Arc<Connection>, sequence: u32, errno: E
     let handshake = lock(&connection.handshake).take();
     server.reply(connection, sequence, errno.raw_os_error(), text);
     if let Some(handshake) = handshake {
+        server.log_change(connection, &Change::of_socket(handshake.cookie, errno.raw_os_error(), text));
         server.closing.close(handshake.witness);
     }
 }
@@ -284,7 +285,7 @@ fn serve_queue(server: &Server, namespace: &Arc<Namespace>, switch: &mut Switch)
                     was_late(server, &connection);
                 }
             }
-            Err(error) => failed(server, namespace, &first, &error),
+            Err(error) => failed(server, &first, &error),
         }
         if switch.spare.len() < SPARE_MIN {
             fetch(server, namespace, switch);
@@ -308,9 +309,8 @@ fn refusal(server: &Server, switch: &Switch, waiting: &Waiting) -> Option<(Errno
     }
 }
 
-fn failed(server: &Server, namespace: &Namespace, waiting: &Waiting, error: &io::Error) {
+fn failed(server: &Server, waiting: &Waiting, error: &io::Error) {
     let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
-    server.log_change(&waiting.connection, "app_socket", namespace.cookie, errno.raw_os_error(), "switch");
     refuse(server, &waiting.connection, waiting.sequence, errno, "the agent could not switch");
 }
 
@@ -342,7 +342,7 @@ pub(crate) fn fetch_now(server: &Server, namespace: &Arc<Namespace>) {
         Err(_) if switch.setting.is_some() && !switch.spare.is_empty() => {}
         Err(error) => {
             for waiting in std::mem::take(&mut switch.queue) {
-                failed(server, namespace, &waiting, &error);
+                failed(server, &waiting, &error);
             }
         }
     }

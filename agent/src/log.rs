@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
+use mptcpapi::serving::Operation;
+
+use crate::operations::Outcome;
 use crate::users::User;
 
 /// Lines that wait at most.
@@ -48,24 +51,51 @@ fn write(line: String) {
     }
 }
 
-/// A change that a client asked for, made or refused. Each user has its share of the lines: who asks for more is not to
-/// hide what others do. False where it has no more of them.
-pub(crate) fn change(
-    (user, pid): (&User, u32),
-    share: u32,
-    operation: &str,
-    namespace: u64,
-    errno: i32,
-    detail: &str,
-) -> bool {
+/// A change that a client asked for, made or refused.
+#[derive(Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) operation: &'a str,
+    /// The cookie of the network namespace, where it was looked at.
+    pub(crate) namespace: u64,
+    /// The connection's, where it was looked at.
+    pub(crate) token: u32,
+    /// What else the request names.
+    pub(crate) about: String,
+    pub(crate) errno: i32,
+    pub(crate) text: &'a str,
+}
+
+impl<'a> Change<'a> {
+    /// Of this connection, by this request.
+    pub(crate) fn of(operation: &'a Operation, namespace: u64, token: u32, (errno, text): &'a Outcome) -> Change<'a> {
+        Change { operation: operation.name(), namespace, token, about: operation.about(), errno: *errno, text }
+    }
+
+    /// Of a new socket.
+    pub(crate) fn of_socket(namespace: u64, errno: i32, text: &'a str) -> Change<'a> {
+        Change { operation: "app_socket", namespace, token: 0, about: String::new(), errno, text }
+    }
+}
+
+/// Each user has its share of the lines: who asks for more is not to hide what others do. False where it has no more of
+/// them.
+pub(crate) fn change((user, pid): (&User, u32), share: u32, change: &Change<'_>) -> bool {
     let Some(before) = user.may_log(share) else { return false };
     unwritten(user, before);
     let uid = user.uid;
-    let outcome = if errno == 0 { "done" } else { "refused" };
-    let mut line = format!("{outcome} op={operation} uid={uid} pid={pid} netns={namespace:x} errno={errno}");
-    if !detail.is_empty() {
+    let Change { operation, namespace, token, about, errno, text } = change;
+    let outcome = if *errno == 0 { "done" } else { "refused" };
+    let mut line = format!("{outcome} op={operation} uid={uid} pid={pid}");
+    if *namespace != 0 {
+        line.push_str(&format!(" netns={namespace:x}"));
+    }
+    if *token != 0 {
+        line.push_str(&format!(" token={token}"));
+    }
+    line.push_str(&format!("{about} errno={errno}"));
+    if !text.is_empty() {
         // The kernel's words; a quotation mark in them would be a second field.
-        line.push_str(&format!(" text=\"{}\"", detail.replace(['"', '\n'], " ")));
+        line.push_str(&format!(" text=\"{}\"", text.replace(['"', '\n'], " ")));
     }
     write(line);
     true

@@ -49,20 +49,22 @@ pub(crate) fn look(operation: &Operation, fds: &[OwnedFd]) -> Result<u64, Outcom
     Ok(first.namespace)
 }
 
-/// Does it.
+/// Does it, for the connection with the token that is answered; 0 where there is none.
 pub(crate) fn carry_out(
     server: &Server,
     client: &Connection,
     operation: &Operation,
     fds: &[OwnedFd],
     cookie: u64,
-) -> Outcome {
-    let done = || -> io::Result<Outcome> {
+) -> (u32, Outcome) {
+    let mut token = 0;
+    let mut done = || -> io::Result<Outcome> {
         let Some(connection) = fds.first() else { return Ok(refused(Errno::BADF, "")) };
         let namespace = server.namespaces.of(connection.as_fd(), cookie, client.user.uid, &server.line)?;
         server.sweep_timer.within(crate::namespaces::IDLE);
         // Now, and not one that was known before: a socket can be connected anew.
-        let (token, subflows) = connection_of(connection.as_fd())?;
+        let subflows;
+        (token, subflows) = connection_of(connection.as_fd())?;
         if token == 0 {
             return Ok(refused(Errno::NOTCONN, "not connected, or no MPTCP connection"));
         }
@@ -86,7 +88,8 @@ pub(crate) fn carry_out(
             _ => Ok(refused(Errno::INVAL, "")),
         }
     };
-    done().unwrap_or_else(|error| failed(&error))
+    let outcome = done().unwrap_or_else(|error| failed(&error));
+    (token, outcome)
 }
 
 fn check_port(

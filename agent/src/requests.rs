@@ -16,7 +16,7 @@ use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 
 use crate::connection::{Connection, Handshake};
 use crate::handshake;
-use crate::log;
+use crate::log::{self, Change};
 use crate::metrics::add;
 use crate::namespaces::IDLE;
 use crate::operations::{Outcome, carry_out, failed, look, refused};
@@ -71,8 +71,9 @@ impl Server {
         } else {
             None
         };
-        if let Some((errno, text)) = refusal {
-            self.reply(connection, sequence, errno, &text);
+        if let Some(refusal) = refusal {
+            self.reply(connection, sequence, refusal.0, &refusal.1);
+            self.log_change(connection, &Change::of(&request.operation, 0, 0, &refusal));
             return self.closing.close(fds);
         }
         if fds.len() != request.operation.descriptors() {
@@ -120,6 +121,7 @@ impl Server {
     fn begin(&self, connection: &Arc<Connection>, sequence: u32, fds: Held) {
         let refuse = |(errno, text): Outcome, fds| {
             self.reply(connection, sequence, errno, &text);
+            self.log_change(connection, &Change::of_socket(0, errno, &text));
             self.closing.close(fds);
         };
         if let Some(text) = connection.user.begin_refusal(self.policy().switch_share) {
@@ -154,7 +156,7 @@ impl Server {
             return self.over(connection);
         };
         self.reply(connection, sequence, errno, text);
-        self.log_change(connection, "app_socket", handshake.cookie, errno, text);
+        self.log_change(connection, &Change::of_socket(handshake.cookie, errno, text));
         self.close_here(&connection.user, handshake.witness);
     }
 
@@ -175,9 +177,9 @@ impl Server {
         };
         let namespace = match looked {
             Ok(namespace) => namespace,
-            Err((errno, text)) => {
-                self.reply(connection, sequence, errno, &text);
-                self.log_change(connection, request.operation.name(), 0, errno, &text);
+            Err(refusal) => {
+                self.reply(connection, sequence, refusal.0, &refusal.1);
+                self.log_change(connection, &Change::of(&request.operation, 0, 0, &refusal));
                 return self.closing.close(fds);
             }
         };
@@ -208,11 +210,11 @@ impl Server {
                 Job::Request { request, fds, namespace, reply } => {
                     let connection = reply.connection;
                     let operation = &request.operation;
-                    let (errno, text) = carry_out(self, &connection, operation, &fds, namespace);
+                    let (token, outcome) = carry_out(self, &connection, operation, &fds, namespace);
                     if let Some(reply) = user.done() {
-                        self.reply(&reply.connection, reply.sequence, errno, &text);
+                        self.reply(&reply.connection, reply.sequence, outcome.0, &outcome.1);
                     }
-                    self.log_change(&connection, operation.name(), namespace, errno, &text);
+                    self.log_change(&connection, &Change::of(operation, namespace, token, &outcome));
                     drop(connection);
                     drop(fds);
                 }

@@ -24,6 +24,7 @@ use crate::connection::{Closing, Connection};
 use crate::flips::Record;
 use crate::handshake;
 use crate::kernel::PathManager;
+use crate::log::Change;
 use crate::metrics::{Metrics, Now, add};
 use crate::namespaces::{IDLE, Namespaces};
 use crate::opener::{line::Line, wake_in};
@@ -331,9 +332,9 @@ impl Server {
         is_told
     }
 
-    pub(crate) fn log_change(&self, client: &Connection, operation: &str, namespace: u64, errno: i32, text: &str) {
+    pub(crate) fn log_change(&self, client: &Connection, change: &Change<'_>) {
         let share = self.policy().lines;
-        if !log::change((&client.user, client.pid), share, operation, namespace, errno, text) {
+        if !log::change((&client.user, client.pid), share, change) {
             // Then it is told how many there were.
             self.sweep_timer.within(IDLE);
         }

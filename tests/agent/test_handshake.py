@@ -125,7 +125,7 @@ def hold_lock(lab: Lab) -> socket.socket:
             return held
 
 
-def test_the_lock_is_waited_for(client: Client, lab: Lab, witness: socket.socket) -> None:
+def test_the_lock_is_waited_for(agent: Agent, client: Client, lab: Lab, witness: socket.socket) -> None:
     held = hold_lock(lab)
     client.send(Request(BEGIN).encode(), [witness.fileno()])
     assert is_off(lab)
@@ -135,6 +135,8 @@ def test_the_lock_is_waited_for(client: Client, lab: Lab, witness: socket.socket
     with hold_lock(lab):
         reply = client.ask(Request(BEGIN), [witness.fileno()])
         assert reply.errno == errno.EBUSY and "mptcpapi/path_manager" in reply.text
+        wait_until(lambda: f"errno={errno.EBUSY}" in agent.log(), "a line of it")
+        assert "refused op=app_socket uid=65534" in agent.log()
     assert is_off(lab)
 
 

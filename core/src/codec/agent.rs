@@ -148,6 +148,23 @@ impl Operation {
         }
     }
 
+    /// The addresses that it names, for logs: each with a space before it.
+    #[cfg(feature = "agent")]
+    pub fn about(&self) -> String {
+        match self {
+            Operation::Command(CommandFor(command)) => match command {
+                Command::Create { local, id, remote, .. } => format!(" local={local} remote={remote} id={id}"),
+                Command::Destroy { local, remote } | Command::SetBackup { local, remote, .. } => {
+                    format!(" local={local} remote={remote}")
+                }
+                Command::Announce { local, id } => format!(" local={local} id={id}"),
+                Command::Remove { id } => format!(" id={id}"),
+            },
+            Operation::Reset { local, remote, .. } => format!(" local={local} remote={remote}"),
+            _ => String::new(),
+        }
+    }
+
     #[cfg(feature = "agent")]
     /// The local address that a new subflow or an announcement is to have; port 0 is the kernel's choice.
     pub fn local(&self) -> Option<SocketAddr> {
