@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import array
 import contextlib
+import ctypes
 import errno
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -181,8 +181,6 @@ def test_a_token_is_read_each_time(agent: Agent, client: Client, connect: Connec
     assert client.ask(destroy_nothing(one), [one.fileno()]).errno == errno.EINVAL
     request = destroy_nothing(one)
     # connect(AF_UNSPEC): the descriptor stays, the connection does not.
-    import ctypes
-
     ctypes.CDLL(None).connect(one.fileno(), bytes(16), 16)
     assert client.ask(request, [one.fileno()]).errno == errno.ENOTCONN
 
@@ -270,50 +268,6 @@ def test_watched_at_one_time(start_agent: Callable[..., Agent], connect: Connect
         # What is closed is not counted any more.
         with listener() as events:
             wait_until(lambda: watch(events) == 0, "room again")
-
-
-def token_of(connection: socket.socket) -> int:
-    """struct mptcp_info, behind six bytes of counts, two of padding and the flags."""
-    return struct.unpack_from("=I", connection.getsockopt(284, 1, 200), 12)[0]
-
-
-def event_token(message: bytes) -> int:
-    """struct nlmsghdr, struct genlmsghdr, attributes."""
-    place = 20
-    while place < len(message):
-        length, kind = struct.unpack_from("=HH", message, place)
-        if kind == 1:
-            return struct.unpack_from("=I", message, place + 4)[0]
-        place += (length + 3) & ~3
-    raise AssertionError("an event without a token")
-
-
-def test_events_are_of_this_connection_only(agent: Agent, client: Client, connect: Connect, lab: Lab) -> None:
-    own, other = connect(), connect()
-    with lab.enter():
-        events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
-    with events:
-        events.bind((0, 0))
-        events.settimeout(20)
-        assert client.ask(Request(WATCH), [own.fileno(), events.fileno()]).errno == 0
-        tokens = [token_of(one) for one in (own, other)]
-        # The other one's are first, and there is nothing of them.
-        other.close()
-        own.close()
-        assert event_token(events.recv(4096)) == tokens[0] != tokens[1]
-        events.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                assert event_token(events.recv(4096)) == tokens[0]
-        # The filter stays, and the group cannot be had again.
-        detach, attach, lock_filter, add_membership = 27, 26, 44, 1
-        for level, option, value in (
-            (socket.SOL_SOCKET, detach, 0),
-            (socket.SOL_SOCKET, lock_filter, 0),
-        ):
-            with pytest.raises(PermissionError):
-                events.setsockopt(level, option, value)
-        assert attach and add_membership
 
 
 def test_a_namespace_that_dies(agent: Agent, lab: Lab) -> None:

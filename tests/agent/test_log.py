@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from lab import Lab
 from running import Agent, wait_until
-from test_hostile import token_of
+from test_events import token_of
 from test_others import Open, create
 from test_others import open_as as open_as
 from wire import BEGIN, DESTROY, DONE, HELLO, NOBODY, REMOVE, WATCH, Client, Request, closing
