@@ -280,13 +280,22 @@ def test_what_waits_is_done_with_the_first_data(lab: Lab, built: Path, under_run
     assert (output, errors, process.returncode) == ("echo 65536 right\n", "", 0)
 
 
-def accepted(lab: Lab, process: subprocess.Popen[str]) -> None:
-    """A program that is the server of a connection, which the kernel's path manager runs."""
+def client_of(lab: Lab, process: subprocess.Popen[str], port: int = 0) -> socket.socket:
+    """A connection to a program that is the server, from this port."""
     assert process.stdout is not None
     assert process.stdout.readline() == "list of the listener EOPNOTSUPP\n"
-    with lab.enter("server"), socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP) as client:
+    with lab.enter("server"):
+        client = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP)
+        client.settimeout(30)
+        client.bind((lab.server_address(2), port))
         client.connect((lab.client_address(2), int(process.stdout.readline())))
-        client.sendall(b"x")
+    client.sendall(b"x")
+    return client
+
+
+def accepted(lab: Lab, process: subprocess.Popen[str]) -> None:
+    """The kernel's path manager runs it."""
+    with client_of(lab, process):
         assert outcome(process) == ["established 1", "get ok", "open EOPNOTSUPP", "close ok", "list"]
 
 
@@ -296,6 +305,41 @@ def test_accepted(lab: Lab, built: Path, under_run: Start) -> None:
 
 def test_accepted_in_process(lab: Lab, in_process: Path) -> None:
     accepted(lab, start_in_process(lab, in_process / "cases", "accepted"))
+
+
+def accepted_and_opened(lab: Lab, process: subprocess.Popen[str]) -> None:
+    """The client listens too, as a subflow comes from the other side."""
+    with lab.enter("server"):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP)
+        listener.bind((lab.server_address(1), 0))
+        listener.listen()
+    port = listener.getsockname()[1]
+    with listener, client_of(lab, process, port) as client:
+        left = 65536
+        while left:
+            content = client.recv(left)
+            assert content
+            client.sendall(content)
+            left -= len(content)
+        assert outcome(process) == [
+            "established 1",
+            "open 2",
+            "established 2 1",
+            f"tuple 2 10.77.2.1 10.77.1.2:{port}",
+            "close 1 ok",
+            "list 2",
+            "echo 65536 right",
+        ]
+
+
+def test_accepted_where_programs_run_the_subflows(lab: Lab, built: Path, under_run: Start) -> None:
+    lab.sysctl_client("net.mptcp.pm_type", 1)
+    accepted_and_opened(lab, under_run([str(built / "cases"), "accepted_and_opened", *arguments(lab)]))
+
+
+def test_accepted_where_programs_run_the_subflows_in_process(lab: Lab, in_process: Path) -> None:
+    lab.sysctl_client("net.mptcp.pm_type", 1)
+    accepted_and_opened(lab, start_in_process(lab, in_process / "cases", "accepted_and_opened"))
 
 
 HOSTILE = ("changing", "closing", "crowd")

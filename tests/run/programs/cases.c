@@ -321,12 +321,11 @@ static void threads(int fd) {
 }
 
 /* The other side of a connection, which somebody makes. */
-static void accepted(int unused) {
+static int accept_one(void) {
   struct sockaddr_in address = address_of(local2, 0);
   socklen_t length = sizeof address;
   int listening = socket(AF_INET, SOCK_STREAM, 0);
   char byte;
-  close(unused);
   if (bind(listening, (struct sockaddr *)&address, sizeof address) != 0 || listen(listening, 1) != 0 ||
       getsockname(listening, (struct sockaddr *)&address, &length) != 0)
     fail("listen");
@@ -339,12 +338,35 @@ static void accepted(int unused) {
   if (fd < 0 || recv(fd, &byte, 1, 0) != 1)
     fail("accept");
   wait_established(fd, 1);
+  return fd;
+}
+
+static void accepted(int unused) {
+  close(unused);
+  int fd = accept_one();
   int tos = -1;
   unsigned int size = sizeof tos;
   outcome("get", get_option(fd, 1, IPPROTO_IP, IP_TOS, &tos, &size));
   outcome("open", open_subflow(fd, address_of(local2, 0), address_of(remote2, 0)));
   outcome("close", close_subflow(fd, 1));
   print_list(fd);
+}
+
+/* Where path managers are programs, a server can open subflows too, to an address where the other side listens. */
+static void accepted_and_opened(int other) {
+  struct sockaddr_in remote;
+  socklen_t length = sizeof remote;
+  if (getpeername(other, (struct sockaddr *)&remote, &length) != 0)
+    fail("getpeername");
+  close(other);
+  remote.sin_port = 0;
+  int fd = accept_one();
+  printf("open %d\n", open_subflow(fd, address_of(local2, 0), remote));
+  wait_established(fd, 2);
+  print_tuple(fd, 2);
+  outcome("close 1", close_subflow(fd, 1));
+  print_list(fd);
+  exchange(fd, 1);
 }
 
 int main(int argc, char **argv) {
@@ -372,6 +394,7 @@ int main(int argc, char **argv) {
       {"same_connection", same_connection},
       {"threads", threads},
       {"accepted", accepted},
+      {"accepted_and_opened", accepted_and_opened},
   };
   if (argc == 6)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
