@@ -64,15 +64,12 @@ func lend(op string, conn syscall.Conn) (syscall.RawConn, error) {
 }
 
 func init() {
-	bridge.Control = func(op string, conn syscall.Conn, call func(fd int)) error {
+	bridge.Control = func(op string, conn syscall.Conn, call func(fd int, e *capi.Error) int) error {
 		raw, err := lend(op, conn)
 		if err != nil {
 			return err
 		}
-		if err := raw.Control(func(fd uintptr) { call(int(fd)) }); err != nil {
-			return notLent(op, err)
-		}
-		return nil
+		return (&Conn{raw: raw}).control(op, call)
 	}
 }
 

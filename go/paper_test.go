@@ -14,6 +14,7 @@ import (
 	"os"
 	"reflect"
 	"sort"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -253,14 +254,16 @@ func TestPaperErrors(t *testing.T) {
 		op    string
 		id    uint32
 	}{
-		{get(paper.MPTCP_GET_SUB_IDS, 0), syscall.EINVAL, "getsockopt", 0},
-		{get(paper.MPTCP_GET_SUB_IDS, 3), syscall.EINVAL, "getsockopt", 0},
-		{get(paper.MPTCP_OPEN_SUB_TUPLE, 32), syscall.EINVAL, "getsockopt", 0},
-		{get(paper.MPTCP_CLOSE_SUB_ID, 1), syscall.EINVAL, "getsockopt", 0},
-		{get(paper.MPTCP_SUB_SETSOCKOPT, 32), syscall.ENOPROTOOPT, "getsockopt", 0},
+		{get(paper.MPTCP_GET_SUB_IDS, 0), syscall.EINVAL, "get_sub_ids", 0},
+		{get(paper.MPTCP_GET_SUB_IDS, 3), syscall.EINVAL, "get_sub_ids", 0},
+		{get(paper.MPTCP_OPEN_SUB_TUPLE, 32), syscall.EINVAL, "open_sub_tuple", 0},
+		{get(paper.MPTCP_CLOSE_SUB_ID, 1), syscall.EINVAL, "close_sub_id", 0},
+		{get(paper.MPTCP_SUB_SETSOCKOPT, 32), syscall.ENOPROTOOPT, "sub_setsockopt", 0},
 		{get(math.MaxInt32+1, 4), syscall.ENOPROTOOPT, "getsockopt", 0},
-		{paper.Setsockopt(conn, paper.MPTCP_SUB_SETSOCKOPT, nil), syscall.EINVAL, "setsockopt", 0},
-		{paper.Setsockopt(conn, paper.MPTCP_SUB_SETSOCKOPT, null), syscall.EFAULT, "setsockopt", 0},
+		{get(noSuchOption, 4), syscall.EOPNOTSUPP, "getsockopt", 0},
+		{paper.Setsockopt(conn, paper.MPTCP_SUB_SETSOCKOPT, nil), syscall.EINVAL, "sub_setsockopt", 0},
+		{paper.Setsockopt(conn, paper.MPTCP_SUB_SETSOCKOPT, null), syscall.EFAULT, "sub_setsockopt", 0},
+		{paper.Setsockopt(conn, congestion, []byte("nothere")), syscall.ENOENT, "set_option", 0},
 		{noTuple, syscall.EINVAL, "get_sub_tuple", 7},
 		{paper.CloseSubID(conn, 0), syscall.EINVAL, "close_sub_id", 0},
 		{paper.CloseSubID(conn, 255), syscall.EINVAL, "close_sub_id", 255},
@@ -280,6 +283,18 @@ func TestPaperErrors(t *testing.T) {
 	}
 	if _, ids := paperList(t, conn); !bytes.Equal(ids, []uint8{1}) {
 		t.Error(ids)
+	}
+	// All that the library has to say, not the errno alone.
+	for err, hint := range map[error]string{
+		open(path(t, "LAB_CLIENT6_2"), nowhere): "make it AF_INET6", noTuple: "no subflow of this connection has this id",
+	} {
+		var opError *mptcpapi.OpError
+		if !errors.As(err, &opError) || !strings.Contains(opError.Hint, hint) || !strings.Contains(err.Error(), hint) {
+			t.Errorf("%v", err)
+		}
+	}
+	if !errors.Is(noTuple, mptcpapi.ErrNoSuchSubflow) {
+		t.Error(noTuple)
 	}
 }
 
@@ -325,7 +340,8 @@ func TestPaperKernelPathManager(t *testing.T) {
 	needLab(t)
 	conn := dial(t, server(t), "echo")
 	echo(t, conn, "data has flowed")
-	if _, err := paper.OpenSubTuple(conn, path(t, "LAB_CLIENT_3"), nowhere, false); !errors.Is(err, syscall.EOPNOTSUPP) {
+	if _, err := paper.OpenSubTuple(conn, path(t, "LAB_CLIENT_3"), nowhere, false); !errors.Is(err, syscall.EOPNOTSUPP) ||
+		!errors.Is(err, mptcpapi.ErrKernelPathManager) {
 		t.Error(err)
 	}
 }

@@ -71,8 +71,8 @@ pub unsafe extern "C" fn mptcpapi_subflow_getsockopt_e(
 }
 
 /// Sets an option of one subflow and of no other, as setsockopt(2) sets one of a TCP socket. It stays when other subflows
-/// are opened; a later setsockopt(2) of the same option on the whole connection overwrites it, mptcpapi_setsockopt does
-/// not.
+/// are opened; a later setsockopt(2) of the same option on the whole connection overwrites it, mptcpapi_set_option
+/// does not.
 ///
 /// Returns 0 or -errno: as mptcpapi_subflow_getsockopt, and EPERM where the option needs a capability of any TCP socket.
 /// Needs the BPF program that `mptcpapi load-bpf` loads, once, as root; Linux 6.1. Any thread may call it.
@@ -154,9 +154,26 @@ pub unsafe extern "C" fn mptcpapi_subflow_setsockopts_e(
     unsafe { call(OPERATION, error, body) }
 }
 
-/// mptcpapi_setsockopt of an option that is not the paper's, telling more about a failure: 0 or -errno.
+/// Sets an option of the whole connection, as setsockopt(2) does. Afterwards the subflows that were given a value of their
+/// own for it, by this process, get it again.
+///
+/// Returns 0 or -errno: the kernel's for the connection, and as mptcpapi_subflow_setsockopt where a subflow did not get its
+/// value again. Any thread may call it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mptcpapi_setsockopt_e(
+pub unsafe extern "C" fn mptcpapi_set_option(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    length: socklen_t,
+) -> c_int {
+    // SAFETY: the C caller's promise; no error struct is given.
+    unsafe { mptcpapi_set_option_e(fd, level, name, value, length, null_mut()) }
+}
+
+/// mptcpapi_set_option that tells more about a failure.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mptcpapi_set_option_e(
     fd: c_int,
     level: c_int,
     name: c_int,
@@ -164,15 +181,29 @@ pub unsafe extern "C" fn mptcpapi_setsockopt_e(
     length: socklen_t,
     error: *mut mptcpapi_error,
 ) -> c_int {
-    const OPERATION: &str = "set_option";
     let body = || {
         // SAFETY: the C caller's promise about `value` and `length`.
-        let bytes = unsafe { value_of(value, length, OPERATION) }?;
-        connection(fd, OPERATION)?.set_option(level, name, &bytes)?;
+        unsafe { set_option(fd, level, name, value, length) }?;
         Ok(0)
     };
     // SAFETY: the C caller's promise about `error`.
-    unsafe { call(OPERATION, error, body) }
+    unsafe { call(SET_OPTION, error, body) }
+}
+
+pub(crate) const SET_OPTION: &str = "set_option";
+
+/// # Safety
+/// `value` leads to `length` readable bytes, or is NULL.
+pub(crate) unsafe fn set_option(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    length: socklen_t,
+) -> Result<()> {
+    // SAFETY: the same promise.
+    let bytes = unsafe { value_of(value, length, SET_OPTION) }?;
+    connection(fd, SET_OPTION)?.set_option(level, name, &bytes)
 }
 
 /// An option that was read from the caller's array.

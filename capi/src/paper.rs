@@ -2,6 +2,7 @@
 //! getsockopt(2) and setsockopt(2) with the options of the paper: in the place of the two in programs written for them.
 
 use std::ffi::{c_int, c_void};
+use std::io;
 use std::ptr::null_mut;
 
 use libc::socklen_t;
@@ -9,9 +10,8 @@ use mptcpapi::paper::{self, Caller, ProcessMemory};
 use mptcpapi::{Error, borrow_fd};
 
 use crate::ffi::call;
-use crate::option::mptcpapi_setsockopt_e;
-
-const OPERATION: &str = "getsockopt";
+use crate::option::{SET_OPTION, set_option};
+use crate::types::mptcpapi_error;
 
 /// getsockopt(2) that also answers the options of "An enhanced socket API for Multipath TCP" (ANRW '16), at IPPROTO_TCP:
 /// MPTCP_GET_SUB_IDS, MPTCP_CLOSE_SUB_ID, MPTCP_GET_SUB_TUPLE, MPTCP_OPEN_SUB_TUPLE and MPTCP_SUB_GETSOCKOPT of
@@ -29,20 +29,35 @@ pub unsafe extern "C" fn mptcpapi_getsockopt(
     value: *mut c_void,
     length: *mut socklen_t,
 ) -> c_int {
+    // SAFETY: the C caller's promise; no error struct is given.
+    with_errno(unsafe { mptcpapi_getsockopt_e(fd, level, name, value, length, null_mut()) })
+}
+
+/// mptcpapi_getsockopt that tells more about a failure: 0 or -errno. The operation that the error names is that of the
+/// option: "get_sub_ids", "open_sub_tuple", and so on; "getsockopt" for the kernel's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mptcpapi_getsockopt_e(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    length: *mut socklen_t,
+    error: *mut mptcpapi_error,
+) -> c_int {
+    const OPERATION: &str = "getsockopt";
     let body = || {
-        let socket = borrow_fd(fd).map_err(|error| os(error.raw_os_error()))?;
+        let socket = borrow_fd(fd).map_err(|error| os(OPERATION, &error))?;
         // Its addresses are tried, not trusted: a wrong one is EFAULT, as the kernel has it.
         let memory = ProcessMemory::own();
-        let answer = paper::answer_getsockopt(socket, &Caller::own(&memory), level, name, value as u64, length as u64);
-        match answer {
-            Some(answer) => answer.map(|()| 0).map_err(|errno| os(Some(errno))),
+        match Caller::own(&memory).getsockopt(socket, level, name, value as u64, length as u64) {
+            Some(answer) => answer.map(|()| 0),
             // SAFETY: the kernel checks both pointers.
             None if unsafe { libc::getsockopt(fd, level, name, value, length) } == 0 => Ok(0),
-            None => Err(os(std::io::Error::last_os_error().raw_os_error())),
+            None => Err(os(OPERATION, &io::Error::last_os_error())),
         }
     };
-    // SAFETY: no error struct is given.
-    with_errno(unsafe { call(OPERATION, null_mut(), body) })
+    // SAFETY: the C caller's promise about `error`.
+    unsafe { call(OPERATION, error, body) }
 }
 
 /// setsockopt(2) that also answers MPTCP_SUB_SETSOCKOPT of mptcpapi_paper.h, at IPPROTO_TCP. Of any other option, which goes
@@ -57,20 +72,33 @@ pub unsafe extern "C" fn mptcpapi_setsockopt(
     value: *const c_void,
     length: socklen_t,
 ) -> c_int {
+    // SAFETY: the C caller's promise; no error struct is given.
+    with_errno(unsafe { mptcpapi_setsockopt_e(fd, level, name, value, length, null_mut()) })
+}
+
+/// mptcpapi_setsockopt that tells more about a failure: 0 or -errno. The operation that the error names is
+/// "sub_setsockopt" for the paper's option, "set_option" for the kernel's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mptcpapi_setsockopt_e(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    length: socklen_t,
+    error: *mut mptcpapi_error,
+) -> c_int {
     let body = || {
-        let socket = borrow_fd(fd).map_err(|error| os(error.raw_os_error()))?;
+        let socket = borrow_fd(fd).map_err(|error| os(SET_OPTION, &error))?;
         let memory = ProcessMemory::own();
-        match paper::answer_setsockopt(socket, &Caller::own(&memory), level, name, value as u64, length) {
-            Some(answer) => answer.map(|()| 0).map_err(|errno| os(Some(errno))),
-            None => Ok(1),
+        match Caller::own(&memory).setsockopt(socket, level, name, value as u64, length) {
+            Some(answer) => answer?,
+            // SAFETY: the C caller's promise about `value` and `length`.
+            None => unsafe { set_option(fd, level, name, value, length) }?,
         }
+        Ok(0)
     };
-    // SAFETY: no error struct is given.
-    match unsafe { call(OPERATION, null_mut(), body) } {
-        // SAFETY: the C caller's promise; no error struct is given.
-        1 => with_errno(unsafe { mptcpapi_setsockopt_e(fd, level, name, value, length, null_mut()) }),
-        result => with_errno(result),
-    }
+    // SAFETY: the C caller's promise about `error`.
+    unsafe { call(SET_OPTION, error, body) }
 }
 
 /// Whether mptcpapi_getsockopt and mptcpapi_setsockopt of this process also answer the options 42 to 45 as the MPTCP
@@ -80,8 +108,8 @@ pub extern "C" fn mptcpapi_stock_options(on: c_int) -> c_int {
     paper::stock_options(on != 0).into()
 }
 
-fn os(errno: Option<c_int>) -> Error {
-    Error::os(OPERATION, errno.unwrap_or(libc::EIO))
+fn os(operation: &'static str, error: &io::Error) -> Error {
+    Error::os(operation, error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 fn with_errno(result: c_int) -> c_int {

@@ -18,7 +18,8 @@ A subflow that is opened before the connection can be joined (no data has flowed
 the next call of any function here on that connection, as this package has no goroutine. "mptcpapi run" does it in the
 moment when it is possible.
 
-Errors are of type *[mptcpapi.OpError], with the errno of the paper's kernel. All functions answer EOPNOTSUPP where there is
+Errors are of type *[mptcpapi.OpError], with the errno of the paper's kernel; of the options in bytes, Op is "get_sub_ids"
+and so on too. All functions answer EOPNOTSUPP where there is
 no MPTCP connection, or not any more; EBADF and net.ErrClosed where it is closed; ENOTSOCK; and ErrUnsupported in a program
 built without cgo.
 */
@@ -111,7 +112,7 @@ func GetSubTuple(c syscall.Conn, id uint8) (local, remote netip.AddrPort, err er
 	bytes[0] = id
 	length, err := get(opTuple, c, MPTCP_GET_SUB_TUPLE, bytes)
 	if err != nil {
-		return local, remote, ofSubflow(id, err)
+		return local, remote, err
 	}
 	size := (length - 1) / 2
 	return addrPort(bytes[1 : 1+size]), addrPort(bytes[1+size : 1+2*size]), nil
@@ -125,18 +126,11 @@ func GetSubTuple(c syscall.Conn, id uint8) (local, remote netip.AddrPort, err er
 // manager runs; EPERM without the right to it, and where 31 subflows are there; EAFNOSUPPORT for IPv6 on a socket of
 // AF_INET.
 func OpenSubTuple(c syscall.Conn, local, remote netip.AddrPort, lowPrio bool) (uint8, error) {
-	var id uint8
-	err := control(opOpen, c, func(fd int) int {
-		bytes := tuple(local, remote, lowPrio)
-		var length uint32
-		result := capi.PaperGetsockopt(fd, MPTCP_OPEN_SUB_TUPLE, bytes, &length)
-		id = bytes[0]
-		return result
-	})
-	if err != nil {
+	bytes := tuple(local, remote, lowPrio)
+	if _, err := get(opOpen, c, MPTCP_OPEN_SUB_TUPLE, bytes); err != nil {
 		return 0, err
 	}
-	return id, nil
+	return bytes[0], nil
 }
 
 // CloseSubID closes a subflow, the last one too. What was in flight is sent again on the others.
@@ -144,7 +138,7 @@ func OpenSubTuple(c syscall.Conn, local, remote netip.AddrPort, lowPrio bool) (u
 // Errors: EINVAL for an unknown id; EPERM.
 func CloseSubID(c syscall.Conn, id uint8) error {
 	_, err := get(opClose, c, MPTCP_CLOSE_SUB_ID, []byte{id})
-	return ofSubflow(id, err)
+	return err
 }
 
 // SubGetsockoptInt reads an option of a subflow, as syscall.GetsockoptInt reads one of a TCP socket.
@@ -177,11 +171,11 @@ func SubGetsockoptBytes(c syscall.Conn, id uint8, level, name, size int) ([]byte
 	}
 	value := make([]byte, size)
 	var length uint32
-	err := control(opSubGet, c, func(fd int) int {
-		return capi.PaperSubGetsockopt(fd, id, int32(level), int32(name), value, &length)
+	err := bridge.Control(opSubGet, c, func(fd int, e *capi.Error) int {
+		return capi.PaperSubGetsockopt(fd, id, int32(level), int32(name), value, &length, e)
 	})
 	if err != nil {
-		return nil, ofSubflow(id, err)
+		return nil, err
 	}
 	return value[:length], nil
 }
@@ -201,9 +195,9 @@ func SubSetsockoptBytes(c syscall.Conn, id uint8, level, name int, value []byte)
 	if len(value) > math.MaxInt32 {
 		return wrong(opSubSet, syscall.EINVAL, "the value is too long")
 	}
-	return ofSubflow(id, control(opSubSet, c, func(fd int) int {
-		return capi.PaperSubSetsockopt(fd, id, int32(level), int32(name), value)
-	}))
+	return bridge.Control(opSubSet, c, func(fd int, e *capi.Error) int {
+		return capi.PaperSubSetsockopt(fd, id, int32(level), int32(name), value, e)
+	})
 }
 
 // Getsockopt is getsockopt(2) at IPPROTO_TCP with one of the paper's options: data is the request, and then the reply. It
@@ -223,7 +217,9 @@ func Setsockopt(c syscall.Conn, name int, data []byte) error {
 	if err := sized(opSet, name, data); err != nil {
 		return err
 	}
-	return control(opSet, c, func(fd int) int { return capi.PaperSetsockopt(fd, int32(name), data) })
+	return bridge.Control(opSet, c, func(fd int, e *capi.Error) int {
+		return capi.PaperSetsockopt(fd, int32(name), data, e)
+	})
 }
 
 // StockOptions tells whether Getsockopt and Setsockopt of this process shall also answer the options 42 to 45 as the MPTCP
@@ -237,48 +233,17 @@ func get(op string, c syscall.Conn, name int, data []byte) (int, error) {
 		return 0, err
 	}
 	var length uint32
-	err := control(op, c, func(fd int) int { return capi.PaperGetsockopt(fd, int32(name), data, &length) })
+	err := bridge.Control(op, c, func(fd int, e *capi.Error) int {
+		return capi.PaperGetsockopt(fd, int32(name), data, &length, e)
+	})
 	if err != nil {
 		return 0, err
 	}
 	return int(length), nil
 }
 
-// control runs a call that answers -errno for a failure.
-func control(op string, c syscall.Conn, call func(fd int) int) error {
-	result := 0
-	if err := bridge.Control(op, c, func(fd int) { result = call(fd) }); err != nil {
-		return err
-	}
-	if result < 0 {
-		return wrong(op, syscall.Errno(-result), "")
-	}
-	return nil
-}
-
-// kinds are those that an errno alone tells.
-var kinds = map[syscall.Errno]mptcpapi.ErrorKind{
-	syscall.EPERM:        mptcpapi.ErrPermissionDenied,
-	syscall.ENOSYS:       mptcpapi.ErrUnsupported,
-	syscall.ETIMEDOUT:    mptcpapi.ErrTimedOut,
-	syscall.ECONNREFUSED: mptcpapi.ErrRefused,
-	syscall.ECONNRESET:   mptcpapi.ErrRefused,
-}
-
 func wrong(op string, errno syscall.Errno, hint string) error {
-	kind, ok := kinds[errno]
-	if !ok {
-		kind = mptcpapi.ErrOs
-	}
-	return &mptcpapi.OpError{Op: op, Errno: errno, Kind: kind, Hint: hint}
-}
-
-// ofSubflow is the same error of a call that named a subflow.
-func ofSubflow(id uint8, err error) error {
-	if opError, ok := err.(*mptcpapi.OpError); ok {
-		opError.Subflow = uint32(id)
-	}
-	return err
+	return &mptcpapi.OpError{Op: op, Errno: errno, Kind: mptcpapi.ErrOs, Hint: hint}
 }
 
 func sized(op string, name int, data []byte) error {

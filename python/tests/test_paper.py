@@ -174,27 +174,28 @@ def test_bytes(app: Pair, lab: Lab) -> None:
 
 
 def test_wrong_bytes(app: Pair) -> None:
-    for name, data in (
-        (paper.MPTCP_GET_SUB_IDS, b""),
-        (paper.MPTCP_GET_SUB_IDS, bytes(3)),
-        (paper.MPTCP_CLOSE_SUB_ID, b""),
-        (paper.MPTCP_CLOSE_SUB_ID, b"\0"),
-        (paper.MPTCP_CLOSE_SUB_ID, b"\7"),
-        (paper.MPTCP_GET_SUB_TUPLE, b"\1" + bytes(31)),
-        (paper.MPTCP_GET_SUB_TUPLE, b"\7" + bytes(99)),
-        *((paper.MPTCP_OPEN_SUB_TUPLE, bytes(length)) for length in (0, 1, 32, 35, 56, 59, 4096)),
-        (paper.MPTCP_SUB_GETSOCKOPT, b"\1" + bytes(30)),
-        (paper.MPTCP_SUB_GETSOCKOPT, b"\1" + bytes(32)),
+    for name, data, operation in (
+        (paper.MPTCP_GET_SUB_IDS, b"", "get_sub_ids"),
+        (paper.MPTCP_GET_SUB_IDS, bytes(3), "get_sub_ids"),
+        (paper.MPTCP_CLOSE_SUB_ID, b"", "close_sub_id"),
+        (paper.MPTCP_CLOSE_SUB_ID, b"\0", "close_sub_id"),
+        (paper.MPTCP_CLOSE_SUB_ID, b"\7", "close_sub_id"),
+        (paper.MPTCP_GET_SUB_TUPLE, b"\1" + bytes(31), "get_sub_tuple"),
+        (paper.MPTCP_GET_SUB_TUPLE, b"\7" + bytes(99), "get_sub_tuple"),
+        *((paper.MPTCP_OPEN_SUB_TUPLE, bytes(length), "open_sub_tuple") for length in (0, 1, 32, 35, 56, 59, 4096)),
+        (paper.MPTCP_SUB_GETSOCKOPT, b"\1" + bytes(30), "sub_getsockopt"),
+        (paper.MPTCP_SUB_GETSOCKOPT, b"\1" + bytes(32), "sub_getsockopt"),
     ):
-        with fails(errno.EINVAL, "getsockopt"):
+        with fails(errno.EINVAL, operation) as caught:
             paper.getsockopt(app.client, name, data)
-    with fails(errno.EFAULT, "getsockopt"):
+        assert caught.value.hint
+    with fails(errno.EFAULT, "sub_getsockopt"):
         paper.getsockopt(app.client, paper.MPTCP_SUB_GETSOCKOPT, b"\1" + bytes(31))
-    with fails(errno.EFAULT, "setsockopt"):
+    with fails(errno.EFAULT, "sub_setsockopt"):
         paper.setsockopt(app.client, paper.MPTCP_SUB_SETSOCKOPT, struct.pack("=B7xi4xQQ", 1, 0, 0, 4))
-    with fails(errno.EINVAL, "setsockopt"):
+    with fails(errno.EINVAL, "sub_setsockopt"):
         paper.setsockopt(app.client, paper.MPTCP_SUB_SETSOCKOPT, bytes(4))
-    with fails(errno.ENOPROTOOPT, "getsockopt"):
+    with fails(errno.ENOPROTOOPT, "sub_setsockopt"):
         paper.getsockopt(app.client, paper.MPTCP_SUB_SETSOCKOPT, bytes(32))
     with pytest.raises(OSError, match=r"."):
         paper.getsockopt(app.client, paper.MPTCP_GET_SUB_INFO, bytes(64))
@@ -208,7 +209,7 @@ def test_other_options_go_to_the_kernel(app: Pair) -> None:
     assert paper.getsockopt(app.client, socket.TCP_CONGESTION, bytes(100)) == expected
     paper.setsockopt(app.client, socket.TCP_CONGESTION, b"cubic")
     assert paper.getsockopt(app.client, socket.TCP_CONGESTION, bytes(5)) == b"cubic"
-    with fails(errno.ENOENT, "setsockopt"):
+    with fails(errno.ENOENT, "set_option"):
         paper.setsockopt(app.client, socket.TCP_CONGESTION, b"nothere")
     with socket.socket() as plain:
         paper.setsockopt(plain, socket.TCP_NODELAY, struct.pack("i", 1))
@@ -268,8 +269,11 @@ def test_no_connection(lab: Lab) -> None:
         ("close_sub_id", lambda sock: paper.close_sub_id(sock, 1)),
         ("sub_getsockopt", lambda sock: paper.sub_getsockopt(sock, 1, IP, socket.IP_TOS)),
         ("sub_setsockopt", lambda sock: paper.sub_setsockopt(sock, 1, IP, socket.IP_TOS, 0)),
-        ("getsockopt", lambda sock: paper.getsockopt(sock, paper.MPTCP_GET_SUB_IDS, bytes(64))),
-        ("setsockopt", lambda sock: paper.setsockopt(sock, paper.MPTCP_SUB_SETSOCKOPT, bytes(32))),
+    ]
+    # Without a descriptor nobody looks which option it is.
+    calls_with_bytes: list[tuple[str, str, Callable[[Any], Any]]] = [
+        ("get_sub_ids", "getsockopt", lambda sock: paper.getsockopt(sock, paper.MPTCP_GET_SUB_IDS, bytes(64))),
+        ("sub_setsockopt", "setsockopt", lambda sock: paper.setsockopt(sock, paper.MPTCP_SUB_SETSOCKOPT, bytes(32))),
     ]
     with contextlib.ExitStack() as stack:
         port = lab.start_peer()
@@ -289,6 +293,9 @@ def test_no_connection(lab: Lab) -> None:
         ):
             for operation, call in calls:
                 with fails(number, operation):
+                    call(sock)
+            for operation, of_none, call in calls_with_bytes:
+                with fails(number, of_none if number == errno.EBADF else operation):
                     call(sock)
         with pytest.raises(mptcpapi.FellBack):
             paper.get_sub_ids(fallback)
@@ -310,8 +317,9 @@ def test_addresses_that_cannot_be_had(app: Pair, lab: Lab) -> None:
         paper.open_sub_tuple(app.client, taken.getsockname())
     with fails(errno.EADDRNOTAVAIL, "open_sub_tuple"):
         paper.open_sub_tuple(app.client, "192.0.2.1")
-    with fails(errno.EAFNOSUPPORT, "open_sub_tuple"):
+    with fails(errno.EAFNOSUPPORT, "open_sub_tuple") as caught:
         paper.open_sub_tuple(app.client, lab.client_address(2, 6), lab.server_address(2, 6))
+    assert "AF_INET6" in caught.value.hint
     assert ids(app.client) == [1]
 
 

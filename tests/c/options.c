@@ -81,6 +81,7 @@ static void wrong_arguments(int fd) {
     EQUAL(length, negative);
     EQUAL(mptcpapi_subflow_setsockopt(fd, 1, IPPROTO_TCP, TCP_NODELAY, &one, negative), -EINVAL);
     EQUAL(mptcpapi_setsockopt_e(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", negative, &error), -EINVAL);
+    EQUAL(mptcpapi_set_option(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", negative), -EINVAL);
   }
   for (socklen_t shorter = 0; shorter < sizeof one; shorter++)
     EQUAL(mptcpapi_subflow_setsockopt(fd, 1, IPPROTO_TCP, TCP_NODELAY, &one, shorter), -EINVAL);
@@ -162,6 +163,10 @@ static void whole_connection(int fd) {
   EQUAL(mptcpapi_setsockopt_e(fd, IPPROTO_TCP, TCP_CONGESTION, "nothere", 7, &error), -ENOENT);
   EQUAL(error.kind, MPTCPAPI_ERROR_OS);
   CHECK(strcmp(error.operation, "set_option") == 0);
+  EQUAL(mptcpapi_set_option(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5), 0);
+  EQUAL(get_name(fd, 16, "cubic"), 16);
+  EQUAL(mptcpapi_set_option_e(fd, IPPROTO_TCP, TCP_CONGESTION, "nothere", 7, &error), -ENOENT);
+  CHECK(strcmp(error.operation, "set_option") == 0);
 }
 
 static void descriptors(int connection) {
@@ -173,6 +178,7 @@ static void descriptors(int connection) {
   EQUAL(mptcpapi_subflow_setsockopt(FD_NONE, 1, IPPROTO_TCP, TCP_NODELAY, &one, length), -EBADF);
   EQUAL(mptcpapi_subflow_setsockopts(INT_MIN, &option, 1), -EBADF);
   EQUAL(mptcpapi_setsockopt_e(INT_MAX, IPPROTO_TCP, TCP_NODELAY, &one, length, NULL), -EBADF);
+  EQUAL(mptcpapi_set_option(FD_NONE, IPPROTO_TCP, TCP_NODELAY, &one, length), -EBADF);
   EQUAL(mptcpapi_subflow_getsockopt(plain, 1, IPPROTO_TCP, TCP_CONGESTION, &one, &length), -EOPNOTSUPP);
   EQUAL(mptcpapi_subflow_setsockopts(plain, &option, 1), -EOPNOTSUPP);
   EQUAL(mptcpapi_setsockopt(plain, IPPROTO_TCP, TCP_NODELAY, &one, length), 0);

@@ -239,6 +239,38 @@ static void the_kernels_own(int fd) {
   EQUAL(fails(fd, MPTCP_SUB_SETSOCKOPT, value, 32, 32), ENOPROTOOPT);
 }
 
+static void told(int status, int number, const struct mptcpapi_error *error, const char *operation, const char *hint) {
+  EQUAL(status, -number);
+  EQUAL(error->error, number);
+  CHECK(strcmp(error->operation, operation) == 0);
+  CHECK(strstr(error->hint, hint) && strstr(error->message, hint));
+}
+
+/* More than an errno, for who asks. */
+static void errors_in_words(int fd) {
+  struct mptcpapi_error error = {.size = sizeof error};
+  unsigned char bytes[64] = {9};
+  socklen_t length = sizeof bytes;
+  told(mptcpapi_getsockopt_e(fd, IPPROTO_TCP, MPTCP_GET_SUB_TUPLE, bytes, &length, &error), EINVAL, &error,
+       "get_sub_tuple", "no subflow of this connection has this id");
+  EQUAL(error.kind, MPTCPAPI_ERROR_NO_SUCH_SUBFLOW);
+  EQUAL(error.subflow, 9);
+  length = 1;
+  told(mptcpapi_getsockopt_e(fd, IPPROTO_TCP, MPTCP_GET_SUB_IDS, bytes, &length, &error), EINVAL, &error, "get_sub_ids",
+       "length");
+  told(mptcpapi_setsockopt_e(fd, IPPROTO_TCP, MPTCP_SUB_SETSOCKOPT, bytes, 4, &error), EINVAL, &error, "sub_setsockopt",
+       "length");
+  told(mptcpapi_getsockopt_e(fd, IPPROTO_TCP, NOTHING, bytes, &length, &error), EOPNOTSUPP, &error, "getsockopt", "");
+  length = sizeof bytes;
+  EQUAL(mptcpapi_getsockopt_e(fd, IPPROTO_TCP, MPTCP_GET_SUB_IDS, bytes, &length, &error), 0);
+  EQUAL(error.kind, MPTCPAPI_ERROR_NONE);
+  EQUAL(length, 4);
+  /* mptcpapi_set_option knows the kernel's options only. */
+  EQUAL(mptcpapi_set_option(fd, IPPROTO_TCP, MPTCP_SUB_SETSOCKOPT, bytes, 32), -ENOPROTOOPT);
+  error.size = 3;
+  EQUAL(mptcpapi_getsockopt_e(fd, IPPROTO_TCP, MPTCP_GET_SUB_IDS, bytes, &length, &error), -EINVAL);
+}
+
 int main(void) {
   int fd;
   if (!getenv("MPTCPAPI_LAB") || !getenv("LAB_PORT"))
@@ -247,6 +279,7 @@ int main(void) {
   wrong_lengths_and_ids(fd);
   wrong_pointers(fd);
   the_kernels_own(fd);
+  errors_in_words(fd);
   close(fd);
   constant_request();
   addresses_that_cannot_be_had();

@@ -28,6 +28,7 @@ class ApiError(Exception):
         self.kind: str = error["kind"]
         self.errno: int | None = error["errno"]
         self.subflow: int | None = error["subflow"]
+        self.operation: str = error["operation"]
         self.hint: bool = error["hint"]
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.lab(endpoints=False)
 
 
 TCP, IP = socket.IPPROTO_TCP, socket.IPPROTO_IP
-GET_SUB_IDS, CLOSE_SUB_ID, GET_SUB_TUPLE, OPEN_SUB_TUPLE, SUB_GETSOCKOPT = 66, 67, 68, 69, 71
+GET_SUB_IDS, CLOSE_SUB_ID, GET_SUB_TUPLE, OPEN_SUB_TUPLE, SUB_GETSOCKOPT, SUB_SETSOCKOPT = 66, 67, 68, 69, 71, 72
 FIRST = {
     "id": 1,
     "slave": False,
@@ -211,6 +211,27 @@ def test_addresses_that_cannot_be_had(command: Command, lab: Lab, server: Server
         assert command.ask("papertuple", 1, 2)["local"] == f"{client}:80"
 
 
+def test_errors_say_what_was_asked_and_what_helps(command: Command, lab: Lab, server: Server) -> None:
+    """More than the paper's errno, the same in every language."""
+    connect_app(command, lab, server)
+    option = f"{IP} {socket.IP_TOS}"
+    v6 = f"local={lab.client_address(2, 6)} remote={lab.server_address(2, 6)}"
+    for line, expected in (
+        ("papertuple 1 9", ("NoSuchSubflow", errno.EINVAL, 9, "get_sub_tuple", True)),
+        ("paperclose 1 9", ("NoSuchSubflow", errno.EINVAL, 9, "close_sub_id", True)),
+        (f"papergetopt 1 9 {option} int", ("NoSuchSubflow", errno.EINVAL, 9, "sub_getsockopt", True)),
+        (f"papersetopt 1 9 {option} int:0", ("NoSuchSubflow", errno.EINVAL, 9, "sub_setsockopt", True)),
+        (f"paperopen 1 {v6}", ("Os", errno.EAFNOSUPPORT, None, "open_sub_tuple", True)),
+        ("paperopen 1 local=192.0.2.1", ("Os", errno.EADDRNOTAVAIL, None, "open_sub_tuple", False)),
+        (f"paperbytes 1 {GET_SUB_IDS}", ("Os", errno.EINVAL, None, "get_sub_ids", True)),
+        (f"paperbytes 1 {CLOSE_SUB_ID} 09", ("NoSuchSubflow", errno.EINVAL, 9, "close_sub_id", True)),
+        (f"paperbytes 1 {SUB_SETSOCKOPT} {64 * '0'}", ("Os", errno.ENOPROTOOPT, None, "sub_setsockopt", True)),
+        ("paperbytes 1 9999 00000000", ("Os", errno.EOPNOTSUPP, None, "getsockopt", False)),
+    ):
+        error = command.error(line)
+        assert (line, (error.kind, error.errno, error.subflow, error.operation, error.hint)) == (line, expected)
+
+
 @pytest.mark.parametrize(
     ("kind", "number"),
     [("file", errno.ENOTSOCK), ("udp", errno.EOPNOTSUPP), ("unix", errno.EOPNOTSUPP), ("tcp", errno.EOPNOTSUPP)],
@@ -231,7 +252,8 @@ def test_closed(command: Command, lab: Lab, server: Server) -> None:
 def test_fallback(command: Command, lab: Lab, tcp_server: Server) -> None:
     connect_app(command, lab, tcp_server)
     for line in OPERATIONS:
-        assert (line, command.error(line).errno) == (line, errno.EOPNOTSUPP)
+        error = command.error(line)
+        assert (line, error.errno, error.kind) == (line, errno.EOPNOTSUPP, "FellBack")
 
 
 def test_kernel_path_manager(command: Command, lab: Lab, server: Server) -> None:
@@ -239,7 +261,8 @@ def test_kernel_path_manager(command: Command, lab: Lab, server: Server) -> None
     command.ask("connect", 1, lab.server_address(1), server.port)
     exchange(command, server.accept())
     assert command.ask("paperids", 1) == [FIRST]
-    assert command.error("paperopen", 1, f"local={lab.client_address(2)}").errno == errno.EOPNOTSUPP
+    error = command.error("paperopen", 1, f"local={lab.client_address(2)}")
+    assert (error.errno, error.kind, error.hint) == (errno.EOPNOTSUPP, "KernelPathManager", True)
     command.ask("paperclose", 1, 1)
     assert command.ask("paperids", 1) == []
 

@@ -10,7 +10,7 @@ use super::engine::View;
 use super::rights::Rights;
 use super::{
     MPTCP_CLOSE_SUB_ID, MPTCP_GET_SUB_IDS, MPTCP_GET_SUB_TUPLE, MPTCP_OPEN_SUB_TUPLE, MPTCP_SUB_GETSOCKOPT,
-    MPTCP_SUB_SETSOCKOPT, Memory, ProcessMemory, STOCK, SubStatus, errors, stock,
+    MPTCP_SUB_SETSOCKOPT, Memory, ProcessMemory, STOCK, SubStatus, stock,
 };
 use crate::codec::paper::{
     SUB_OPTION_SIZE, StatusFlags, SubOption, TUPLE_MAX, open_tuple, put_sub_ids, put_sub_tuple, sub_ids_size,
@@ -91,8 +91,61 @@ fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EFAULT)
 }
 
-/// Answers getsockopt(2): `value` and `length` are the caller's pointers. None where the option is the kernel's to answer.
-/// An errno else.
+impl Caller<'_> {
+    /// Answers getsockopt(2): `value` and `length` are the caller's pointers. None where the option is the kernel's to
+    /// answer.
+    pub fn getsockopt(&self, fd: BorrowedFd<'_>, level: i32, name: i32, value: u64, length: u64) -> Option<Result<()>> {
+        if level != libc::IPPROTO_TCP {
+            return None;
+        }
+        let (operation, answer): (_, fn(&Asked<'_>) -> Result<()>) = match name {
+            MPTCP_GET_SUB_IDS => ("get_sub_ids", get_sub_ids),
+            MPTCP_CLOSE_SUB_ID => ("close_sub_id", close_sub_id),
+            MPTCP_GET_SUB_TUPLE => ("get_sub_tuple", get_sub_tuple),
+            MPTCP_OPEN_SUB_TUPLE => ("open_sub_tuple", open_sub_tuple),
+            MPTCP_SUB_GETSOCKOPT => ("sub_getsockopt", sub_getsockopt),
+            MPTCP_SUB_SETSOCKOPT => {
+                ("sub_setsockopt", |asked| Err(asked.wrong(libc::ENOPROTOOPT).with_hint("this one is for setsockopt")))
+            }
+            _ if self.stock => {
+                let answer = stock::answer_getsockopt(fd, self, name, value, length)?;
+                return Some(answer.map_err(|errno| Error::os("getsockopt", errno)));
+            }
+            _ => return None,
+        };
+        Some(self.asked(operation, fd, value, length).and_then(|asked| answer(&asked)))
+    }
+
+    /// Answers setsockopt(2), as [`Caller::getsockopt`].
+    pub fn setsockopt(&self, fd: BorrowedFd<'_>, level: i32, name: i32, value: u64, length: u32) -> Option<Result<()>> {
+        match (level, name) {
+            (libc::IPPROTO_TCP, MPTCP_SUB_SETSOCKOPT) => Some(sub_setsockopt(fd, self, value, length)),
+            (libc::IPPROTO_TCP, _) if self.stock => {
+                let answer = stock::answer_setsockopt(fd, self, name, value, length)?;
+                Some(answer.map_err(|errno| Error::os("setsockopt", errno)))
+            }
+            _ => None,
+        }
+    }
+
+    fn asked<'b>(
+        &'b self,
+        operation: &'static str,
+        fd: BorrowedFd<'b>,
+        value: u64,
+        length_at: u64,
+    ) -> Result<Asked<'b>> {
+        // As the kernel judges: first the descriptor, then the length, then what the socket is.
+        let view = match View::new(fd, operation) {
+            Err(error) if matches!(error.raw_os_error(), libc::EBADF | libc::ENOTSOCK) => return Err(error),
+            view => view,
+        };
+        let room = self.length(length_at).map_err(|errno| Error::os(operation, errno))?;
+        Ok(Asked { operation, view: view?, caller: self, value, length_at, room })
+    }
+}
+
+/// [`Caller::getsockopt`] for who needs no more of a failure than its errno.
 pub fn answer_getsockopt(
     fd: BorrowedFd<'_>,
     caller: &Caller<'_>,
@@ -101,22 +154,11 @@ pub fn answer_getsockopt(
     value: u64,
     length: u64,
 ) -> Option<std::result::Result<(), i32>> {
-    if level != libc::IPPROTO_TCP {
-        return None;
-    }
-    let answer = match name {
-        MPTCP_GET_SUB_IDS => get_sub_ids,
-        MPTCP_CLOSE_SUB_ID => close_sub_id,
-        MPTCP_GET_SUB_TUPLE => get_sub_tuple,
-        MPTCP_OPEN_SUB_TUPLE => open_sub_tuple,
-        MPTCP_SUB_GETSOCKOPT => sub_getsockopt,
-        MPTCP_SUB_SETSOCKOPT => |_: &Asked<'_>| Err(Error::os("getsockopt", libc::ENOPROTOOPT)),
-        _ => return caller.stock.then(|| stock::answer_getsockopt(fd, caller, name, value, length)).flatten(),
-    };
-    Some(answer_with(fd, caller, value, length, answer))
+    let answer = caller.getsockopt(fd, level, name, value, length)?;
+    Some(answer.map_err(|error| error.raw_os_error()))
 }
 
-/// Answers setsockopt(2), as [`answer_getsockopt`].
+/// [`Caller::setsockopt`], as [`answer_getsockopt`].
 pub fn answer_setsockopt(
     fd: BorrowedFd<'_>,
     caller: &Caller<'_>,
@@ -125,17 +167,13 @@ pub fn answer_setsockopt(
     value: u64,
     length: u32,
 ) -> Option<std::result::Result<(), i32>> {
-    match (level, name) {
-        (libc::IPPROTO_TCP, MPTCP_SUB_SETSOCKOPT) => {
-            Some(sub_setsockopt(fd, caller, value, length).map_err(|error| error.raw_os_error()))
-        }
-        (libc::IPPROTO_TCP, _) if caller.stock => stock::answer_setsockopt(fd, caller, name, value, length),
-        _ => None,
-    }
+    let answer = caller.setsockopt(fd, level, name, value, length)?;
+    Some(answer.map_err(|error| error.raw_os_error()))
 }
 
 /// A request on a connection that is there.
 struct Asked<'a> {
+    operation: &'static str,
     view: View<'a>,
     caller: &'a Caller<'a>,
     value: u64,
@@ -145,38 +183,33 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    fn wrong(&self, errno: i32) -> Error {
+        Error::os(self.operation, errno)
+    }
+
+    fn wrong_length(&self) -> Error {
+        wrong_length(self.operation)
+    }
+
+    fn read<const N: usize>(&self, address: u64) -> Result<[u8; N]> {
+        self.caller.read(address).map_err(|errno| self.wrong(errno))
+    }
+
     /// The bytes, and how many there are.
-    fn reply(&self, bytes: &[u8]) -> Result<()> {
-        self.caller.reply(self.value, bytes, self.length_at).map_err(os)
+    fn reply(&self, value: u64, bytes: &[u8], length_at: u64) -> Result<()> {
+        self.caller.reply(value, bytes, length_at).map_err(|errno| self.wrong(errno))
     }
 
     fn id(&self) -> Result<u8> {
         if self.room < 1 {
-            return Err(os(libc::EINVAL));
+            return Err(self.wrong_length());
         }
-        Ok(self.caller.read::<1>(self.value).map_err(os)?[0])
+        Ok(self.read::<1>(self.value)?[0])
     }
 }
 
-fn os(errno: i32) -> Error {
-    Error::os("getsockopt", errno)
-}
-
-fn answer_with(
-    fd: BorrowedFd<'_>,
-    caller: &Caller<'_>,
-    value: u64,
-    length_at: u64,
-    answer: fn(&Asked<'_>) -> Result<()>,
-) -> std::result::Result<(), i32> {
-    // As the kernel judges: first the descriptor, then the length, then what the socket is.
-    let view = View::new(fd, "getsockopt").map_err(|error| error.raw_os_error());
-    if let Err(errno @ (libc::EBADF | libc::ENOTSOCK)) = view {
-        return Err(errno);
-    }
-    let room = caller.length(length_at)?;
-    let view = view?;
-    answer(&Asked { view, caller, value, length_at, room }).map_err(|error| error.raw_os_error())
+fn wrong_length(operation: &'static str) -> Error {
+    Error::os(operation, libc::EINVAL).with_hint("the length is none that this option has")
 }
 
 fn flags(status: &SubStatus) -> StatusFlags {
@@ -192,9 +225,9 @@ fn flags(status: &SubStatus) -> StatusFlags {
 fn get_sub_ids(asked: &Asked<'_>) -> Result<()> {
     let list: Vec<_> = asked.view.sub_ids()?.iter().map(|status| (status.id, flags(status))).collect();
     if asked.room < sub_ids_size(list.len()) {
-        return Err(os(libc::EINVAL));
+        return Err(asked.wrong_length());
     }
-    asked.reply(&put_sub_ids(&list))
+    asked.reply(asked.value, &put_sub_ids(&list), asked.length_at)
 }
 
 /// The draft's `how` behind the id is of no account: every close is a whole one.
@@ -210,18 +243,18 @@ fn get_sub_tuple(asked: &Asked<'_>) -> Result<()> {
     }
     let bytes = put_sub_tuple(id, local, remote);
     if asked.room < bytes.len() {
-        return Err(os(libc::EINVAL));
+        return Err(asked.wrong_length());
     }
-    asked.reply(&bytes)
+    asked.reply(asked.value, &bytes, asked.length_at)
 }
 
 fn open_sub_tuple(asked: &Asked<'_>) -> Result<()> {
     let mut bytes = [0; TUPLE_MAX];
-    let bytes = bytes.get_mut(..asked.room).ok_or_else(|| os(libc::EINVAL))?;
+    let bytes = bytes.get_mut(..asked.room).ok_or_else(|| asked.wrong_length())?;
     // Wrong lengths first: their bytes are not looked at.
-    open_tuple(bytes).ok_or_else(|| os(libc::EINVAL))?;
-    asked.caller.memory.read(asked.value, bytes).map_err(|error| os(errno(&error)))?;
-    let wanted = open_tuple(bytes).ok_or_else(|| os(libc::EINVAL))?;
+    open_tuple(bytes).ok_or_else(|| asked.wrong_length())?;
+    asked.caller.memory.read(asked.value, bytes).map_err(|error| asked.wrong(errno(&error)))?;
+    let wanted = open_tuple(bytes).ok_or_else(|| asked.wrong_length())?;
     let (local, remote) = (Some(wanted.local), Some(wanted.remote));
     let id = asked.view.open_sub_tuple(local, remote, wanted.low_prio, asked.caller.rights)?;
     // The paper's kernel did not write it: who passes constant memory shall not see an error of an open that was done.
@@ -231,26 +264,27 @@ fn open_sub_tuple(asked: &Asked<'_>) -> Result<()> {
 
 fn sub_getsockopt(asked: &Asked<'_>) -> Result<()> {
     if asked.room != SUB_OPTION_SIZE {
-        return Err(os(libc::EINVAL));
+        return Err(asked.wrong_length());
     }
-    let option = SubOption::new(&asked.caller.read(asked.value).map_err(os)?);
+    let option = SubOption::new(&asked.read(asked.value)?);
     let room = asked.caller.length(option.length);
     // An unknown id comes before wrong pointers.
-    asked.view.sub_tuple(option.id)?;
-    let mut value = vec![0; room.map_err(os)?.min(VALUE_MAX)];
+    asked.view.known(asked.operation, option.id)?;
+    let mut value = vec![0; room.map_err(|errno| asked.wrong(errno))?.min(VALUE_MAX)];
     let length = asked.view.sub_option(option.id, option.level, option.name, &mut value)?;
-    asked.caller.reply(option.value, &value[..length], option.length).map_err(os)
+    asked.reply(option.value, &value[..length], option.length)
 }
 
 fn sub_setsockopt(fd: BorrowedFd<'_>, caller: &Caller<'_>, value: u64, length: u32) -> Result<()> {
-    let view = View::new(fd, "setsockopt")?;
+    const OPERATION: &str = "sub_setsockopt";
+    let view = View::new(fd, OPERATION)?;
     if length as usize != SUB_OPTION_SIZE {
-        return Err(os(libc::EINVAL));
+        return Err(wrong_length(OPERATION));
     }
-    let option = SubOption::new(&caller.read(value).map_err(os)?);
-    let length = option.set_length().ok_or_else(|| os(libc::EINVAL))?;
+    let option = SubOption::new(&caller.read(value).map_err(|errno| Error::os(OPERATION, errno))?);
+    let length = option.set_length().ok_or_else(|| wrong_length(OPERATION))?;
     let mut bytes = vec![0; length.min(VALUE_MAX)];
-    caller.memory.read(option.value, &mut bytes).map_err(|error| os(errno(&error)))?;
+    caller.memory.read(option.value, &mut bytes).map_err(|error| Error::io(OPERATION, &error))?;
     view.set_sub_option(option.id, option.level, option.name, &bytes, caller.rights)
 }
 
@@ -305,13 +339,12 @@ impl Memory for Buffer {
 
 pub(super) fn getsockopt(fd: BorrowedFd<'_>, name: i32, value: &mut [u8]) -> Result<usize> {
     let buffer = Buffer::new(value);
-    let caller = Caller::own(&buffer);
-    match answer_getsockopt(fd, &caller, libc::IPPROTO_TCP, name, Buffer::VALUE, Buffer::LENGTH) {
+    match Caller::own(&buffer).getsockopt(fd, libc::IPPROTO_TCP, name, Buffer::VALUE, Buffer::LENGTH) {
         None => {
             sockopt::getsockopt(fd, libc::IPPROTO_TCP, name, value).map_err(|error| Error::io("getsockopt", &error))
         }
-        Some(Err(errno)) => Err(os(errno)),
-        Some(Ok(())) => {
+        Some(answer) => {
+            answer?;
             value.copy_from_slice(&lock(&buffer.value));
             Ok(u32::from_ne_bytes(*lock(&buffer.length)) as usize)
         }
@@ -320,11 +353,8 @@ pub(super) fn getsockopt(fd: BorrowedFd<'_>, name: i32, value: &mut [u8]) -> Res
 
 pub(super) fn setsockopt(fd: BorrowedFd<'_>, name: i32, value: &[u8]) -> Result<()> {
     let buffer = Buffer::new(value);
-    let caller = Caller::own(&buffer);
-    match answer_setsockopt(fd, &caller, libc::IPPROTO_TCP, name, Buffer::VALUE, length_of(value)) {
-        None => Connection::from_fd(fd)
-            .set_option(libc::IPPROTO_TCP, name, value)
-            .map_err(|error| errors::renamed("setsockopt", &error)),
-        Some(outcome) => outcome.map_err(|errno| Error::os("setsockopt", errno)),
+    match Caller::own(&buffer).setsockopt(fd, libc::IPPROTO_TCP, name, Buffer::VALUE, length_of(value)) {
+        None => Connection::from_fd(fd).set_option(libc::IPPROTO_TCP, name, value),
+        Some(answer) => answer,
     }
 }

@@ -401,6 +401,11 @@ impl<'fd> View<'fd> {
         self.numbered.with(|ids| ids.shown().count() == 1)
     }
 
+    /// That there is a subflow of this id.
+    pub(super) fn known(&self, operation: &'static str, id: u8) -> Result<()> {
+        self.find(operation, id).map(|_| ())
+    }
+
     fn find(&self, operation: &'static str, id: u8) -> Result<Found> {
         self.numbered.find(operation, &self.snapshot, id)
     }

@@ -138,7 +138,8 @@ pub fn sub_setsockopt(socket: &impl AsFd, id: u8, level: i32, name: i32, value: 
 /// Addresses in a `struct mptcp_sub_getsockopt` are of this process, and are written to.
 ///
 /// # Errors
-/// Those of the paper's kernel: EINVAL (length, id), EOPNOTSUPP, EFAULT; and as the typed functions.
+/// Those of the paper's kernel: EINVAL (length, id), EOPNOTSUPP, EFAULT; and as the typed functions, by whose names they
+/// go.
 pub fn getsockopt(socket: &impl AsFd, name: i32, value: &mut [u8]) -> Result<usize> {
     bytes::getsockopt(socket.as_fd(), name, value)
 }

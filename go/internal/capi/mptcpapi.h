@@ -551,8 +551,8 @@ int mptcpapi_subflow_getsockopt_e(int fd, uint32_t id, int level, int name, void
 
 /**
  * Sets an option of one subflow and of no other, as setsockopt(2) sets one of a TCP socket. It stays when other subflows
- * are opened; a later setsockopt(2) of the same option on the whole connection overwrites it, mptcpapi_setsockopt does
- * not.
+ * are opened; a later setsockopt(2) of the same option on the whole connection overwrites it, mptcpapi_set_option
+ * does not.
  *
  * Returns 0 or -errno: as mptcpapi_subflow_getsockopt, and EPERM where the option needs a capability of any TCP socket.
  * Needs the BPF program that `mptcpapi load-bpf` loads, once, as root; Linux 6.1. Any thread may call it.
@@ -575,8 +575,17 @@ int mptcpapi_subflow_setsockopts(int fd, struct mptcpapi_option *options, size_t
 /** mptcpapi_subflow_setsockopts that tells more about a failure. */
 int mptcpapi_subflow_setsockopts_e(int fd, struct mptcpapi_option *options, size_t count, struct mptcpapi_error *error);
 
-/** mptcpapi_setsockopt of an option that is not the paper's, telling more about a failure: 0 or -errno. */
-int mptcpapi_setsockopt_e(int fd, int level, int name, const void *value, socklen_t length, struct mptcpapi_error *error);
+/**
+ * Sets an option of the whole connection, as setsockopt(2) does. Afterwards the subflows that were given a value of their
+ * own for it, by this process, get it again.
+ *
+ * Returns 0 or -errno: the kernel's for the connection, and as mptcpapi_subflow_setsockopt where a subflow did not get its
+ * value again. Any thread may call it.
+ */
+int mptcpapi_set_option(int fd, int level, int name, const void *value, socklen_t length);
+
+/** mptcpapi_set_option that tells more about a failure. */
+int mptcpapi_set_option_e(int fd, int level, int name, const void *value, socklen_t length, struct mptcpapi_error *error);
 
 /**
  * getsockopt(2) that also answers the options of "An enhanced socket API for Multipath TCP" (ANRW '16), at IPPROTO_TCP:
@@ -591,12 +600,24 @@ int mptcpapi_setsockopt_e(int fd, int level, int name, const void *value, sockle
 int mptcpapi_getsockopt(int fd, int level, int name, void *value, socklen_t *length);
 
 /**
+ * mptcpapi_getsockopt that tells more about a failure: 0 or -errno. The operation that the error names is that of the
+ * option: "get_sub_ids", "open_sub_tuple", and so on; "getsockopt" for the kernel's.
+ */
+int mptcpapi_getsockopt_e(int fd, int level, int name, void *value, socklen_t *length, struct mptcpapi_error *error);
+
+/**
  * setsockopt(2) that also answers MPTCP_SUB_SETSOCKOPT of mptcpapi_paper.h, at IPPROTO_TCP. Of any other option, which goes
  * to the kernel, the subflows that were given a value of their own by this process get it again.
  *
  * Returns 0, or -1 with errno: as mptcpapi_getsockopt. Any thread may call it.
  */
 int mptcpapi_setsockopt(int fd, int level, int name, const void *value, socklen_t length);
+
+/**
+ * mptcpapi_setsockopt that tells more about a failure: 0 or -errno. The operation that the error names is
+ * "sub_setsockopt" for the paper's option, "set_option" for the kernel's.
+ */
+int mptcpapi_setsockopt_e(int fd, int level, int name, const void *value, socklen_t length, struct mptcpapi_error *error);
 
 /**
  * Whether mptcpapi_getsockopt and mptcpapi_setsockopt of this process also answer the options 42 to 45 as the MPTCP

@@ -23,9 +23,9 @@ func Setsockopt(fd int, id uint32, level, name int32, value []byte, e *Error) in
 		C.socklen_t(len(value)), e.c()))
 }
 
-// SetOption is mptcpapi_setsockopt_e: 0, or -errno and e.
+// SetOption is mptcpapi_set_option_e: 0, or -errno and e.
 func SetOption(fd int, level, name int32, value []byte, e *Error) int {
-	return int(C.mptcpapi_setsockopt_e(C.int(fd), C.int(level), C.int(name), pointer(value), C.socklen_t(len(value)), e.c()))
+	return int(C.mptcpapi_set_option_e(C.int(fd), C.int(level), C.int(name), pointer(value), C.socklen_t(len(value)), e.c()))
 }
 
 // Setsockopts is mptcpapi_subflow_setsockopts_e: how many were set, and each one's Error and Kind; or -errno and e.

@@ -131,7 +131,7 @@ static void command_setconn(char **words) {
   if (!has(words, 4) || !parse_value(words[4], &option))
     answer_usage("setconn");
   else
-    answer(mptcpapi_setsockopt_e(*slot(words[1]), number(words[2]), number(words[3]), option.value, option.length,
+    answer(mptcpapi_set_option_e(*slot(words[1]), number(words[2]), number(words[3]), option.value, option.length,
                                  &error),
            &error);
 }

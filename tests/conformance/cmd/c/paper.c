@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The conformance command in C: the paper's options. */
 
-#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,22 +11,13 @@
 
 #include "command.h"
 
-/* All calls here are one call; the error has its errno, and no more. */
+/* All calls here but one are one call; a failure is answered at once. */
 static int get(int fd, int name, void *value, socklen_t *length) {
-  return mptcpapi_getsockopt(fd, IPPROTO_TCP, name, value, length);
-}
-
-static void answer_errno_of(const char *operation) {
-  struct mptcpapi_error error = {.size = sizeof error, .kind = MPTCPAPI_ERROR_OS, .error = errno};
-  snprintf(error.operation, sizeof error.operation, "%s", operation);
+  struct mptcpapi_error error = {.size = sizeof error};
+  if (mptcpapi_getsockopt_e(fd, IPPROTO_TCP, name, value, length, &error) == 0)
+    return 1;
   answer_failure(&error);
-}
-
-static void answer(int result, const char *operation) {
-  if (result != 0)
-    answer_errno_of(operation);
-  else
-    answer_null();
+  return 0;
 }
 
 static int number(const char *word) { return word ? (int)strtol(word, NULL, 10) : 0; }
@@ -45,10 +35,8 @@ static void command_paperids(char **words) {
     unsigned char bytes[64];
   } reply;
   socklen_t length = sizeof reply;
-  if (get(*slot(words[1]), MPTCP_GET_SUB_IDS, &reply, &length) != 0) {
-    answer_errno_of("get_sub_ids");
+  if (!get(*slot(words[1]), MPTCP_GET_SUB_IDS, &reply, &length))
     return;
-  }
   printf("{\"ok\": [");
   for (int i = 0; i < reply.list.sub_count; i++) {
     const struct mptcp_sub_status *status = &reply.list.sub_status[i];
@@ -64,10 +52,8 @@ static void command_papertuple(char **words) {
   unsigned char reply[1 + 2 * sizeof(struct sockaddr_in6)] = {(unsigned char)number(words[2])};
   struct sockaddr_storage local = {0}, remote = {0};
   socklen_t length = sizeof reply;
-  if (get(*slot(words[1]), MPTCP_GET_SUB_TUPLE, reply, &length) != 0) {
-    answer_errno_of("get_sub_tuple");
+  if (!get(*slot(words[1]), MPTCP_GET_SUB_TUPLE, reply, &length))
     return;
-  }
   memcpy(&local, reply + 1, (length - 1) / 2);
   memcpy(&remote, reply + 1 + (length - 1) / 2, (length - 1) / 2);
   printf("{\"ok\": {");
@@ -99,16 +85,15 @@ static void command_paperopen(char **words) {
     }
   }
   length = 2 + (socklen_t)put_addresses(request + 2, &local, &remote);
-  if (get(*slot(words[1]), MPTCP_OPEN_SUB_TUPLE, request, &length) != 0)
-    answer_errno_of("open_sub_tuple");
-  else
+  if (get(*slot(words[1]), MPTCP_OPEN_SUB_TUPLE, request, &length))
     printf("{\"ok\": %u}\n", request[0]);
 }
 
 static void command_paperclose(char **words) {
   struct mptcp_close_sub_id request = {(unsigned char)number(words[2])};
   socklen_t length = sizeof request;
-  answer(get(*slot(words[1]), MPTCP_CLOSE_SUB_ID, &request, &length), "close_sub_id");
+  if (get(*slot(words[1]), MPTCP_CLOSE_SUB_ID, &request, &length))
+    answer_null();
 }
 
 static void command_papergetopt(char **words) {
@@ -122,15 +107,14 @@ static void command_papergetopt(char **words) {
     return;
   }
   request.optname = number(words[4]);
-  if (get(*slot(words[1]), MPTCP_SUB_GETSOCKOPT, &request, &size) != 0) {
-    answer_errno_of("sub_getsockopt");
+  if (!get(*slot(words[1]), MPTCP_SUB_GETSOCKOPT, &request, &size))
     return;
-  }
   answer_option(as_int, value, length);
 }
 
 static void command_papersetopt(char **words) {
   struct mptcpapi_option option = {.size = sizeof option};
+  struct mptcpapi_error error = {.size = sizeof error};
   struct mptcp_sub_setsockopt request;
   begin_options();
   if (!has(words, 5) || !parse_value(words[5], &option)) {
@@ -142,8 +126,10 @@ static void command_papersetopt(char **words) {
   request.optname = number(words[4]);
   request.optval = (char *)option.value;
   request.optlen = option.length;
-  answer(mptcpapi_setsockopt(*slot(words[1]), IPPROTO_TCP, MPTCP_SUB_SETSOCKOPT, &request, sizeof request),
-         "sub_setsockopt");
+  if (mptcpapi_setsockopt_e(*slot(words[1]), IPPROTO_TCP, MPTCP_SUB_SETSOCKOPT, &request, sizeof request, &error) < 0)
+    answer_failure(&error);
+  else
+    answer_null();
 }
 
 static void command_paperbytes(char **words) {
@@ -157,9 +143,7 @@ static void command_paperbytes(char **words) {
     return;
   }
   memcpy(request, option.value, length = option.length);
-  if (get(*slot(words[1]), number(words[2]), request, &length) != 0)
-    answer_errno_of("getsockopt");
-  else
+  if (get(*slot(words[1]), number(words[2]), request, &length))
     answer_bytes(request, length);
 }
 
