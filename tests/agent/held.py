@@ -15,8 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from running import wait_until
+from running import missing, wait_until
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 SYS_USERFAULTFD = {"x86_64": 323, "aarch64": 282}
@@ -30,7 +29,7 @@ class Sender:
     def __init__(self, connection: socket.socket) -> None:
         self.fault = LIBC.syscall(SYS_USERFAULTFD[os.uname().machine], os.O_CLOEXEC | os.O_NONBLOCK)
         if self.fault < 0:
-            pytest.skip(f"no userfaultfd here: {os.strerror(ctypes.get_errno())}")
+            missing(f"no userfaultfd here: {os.strerror(ctypes.get_errno())}")
         fcntl.ioctl(self.fault, UFFDIO_API, bytearray(struct.pack("=QQQ", 0xAA, 0, 0)))
         self.memory = mmap.mmap(-1, PAGE)
         address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))

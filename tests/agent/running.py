@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -13,7 +14,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import pytest
 
 TOP = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", TOP / "target"))
@@ -25,6 +28,18 @@ GIVE = (
     "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); os.execv(sys.argv[2], sys.argv[2:])\n"
 )
 Start = Callable[..., subprocess.Popen[Any]]
+
+
+def missing(why: str) -> NoReturn:
+    """Loud, and an error where everything is expected to work."""
+    if os.environ.get("MPTCPAPI_EXPECT_ALL") == "1":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+def need_library() -> None:
+    if importlib.util.find_spec("mptcpapi") is None:
+        missing("no Python package here: make wheel")
 
 
 def giving(run: Start, given: socket.socket) -> Start:

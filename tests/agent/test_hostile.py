@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from held import lingering, locked
 from lab import Lab
-from running import Agent, wait_until
+from running import Agent, missing, wait_until
 from wire import BEGIN, CREATE, DESTROY, DONE, HELLO, REMOVE, WATCH, Client, Closed, Request
 
 Connect = Callable[..., socket.socket]
@@ -317,5 +317,5 @@ def test_a_user_namespace_is_no_new_user(start_agent: Callable[..., Agent]) -> N
     )
     process = subprocess.run([sys.executable, "-c", script, agent.socket, here], capture_output=True, text=True)
     if "no user namespace" in process.stderr:
-        pytest.skip("no user namespaces here")
+        missing("no user namespaces here")
     assert process.stdout == "the same user\n", process.stderr

@@ -9,9 +9,8 @@ import sys
 from typing import Any
 
 import fuse
-import pytest
 from lab import Lab
-from running import COMMAND, Agent, wait_until
+from running import COMMAND, Agent, missing, need_library, wait_until
 from test_hostile import Connect, is_served
 from wire import NOBODY, OPTION_LINK, Client, Request
 
@@ -37,6 +36,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP) as 
 
 def option_by(lab: Lab, agent: str) -> str:
     """What an ordinary user's program prints that sets an option of one subflow."""
+    need_library()
     argv = [sys.executable, "-c", OPTION, lab.server_address(1), str(lab._port)]
     user: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
     environment = {**os.environ, "MPTCPAPI_AGENT": agent}
@@ -45,10 +45,9 @@ def option_by(lab: Lab, agent: str) -> str:
 
 
 def test_options_where_the_program_is_not_seen(lab: Lab) -> None:
-    pytest.importorskip("mptcpapi")
     probe = subprocess.run(["unshare", "-m", "sh", "-c", LOADED, "sh", COMMAND, "--version"], capture_output=True)
     if probe.returncode != 0:
-        pytest.skip(f"no BPF program here: {probe.stderr.decode()}")
+        missing(f"no BPF program here: {probe.stderr.decode()}")
     agent = Agent(lambda argv, **rest: lab.run_server(["unshare", "-m", "sh", "-c", LOADED, "sh", *argv], **rest))
     try:
         assert option_by(lab, agent.socket) == "5"
@@ -66,7 +65,7 @@ def test_options_where_there_is_no_program(agent: Agent, lab: Lab, client: Clien
 def test_a_file_system_of_the_clients(agent: Agent, connect: Connect, lab: Lab) -> None:
     """Each close() of its file waits for it, and not only the last one."""
     if not os.path.exists("/dev/fuse"):
-        pytest.skip("no FUSE here")
+        missing("no FUSE here")
     good = connect()
     threads = agent.metrics()["threads"]
     with fuse.sent(agent.socket, 7001, 1), fuse.sent(agent.socket, 7002, 3):

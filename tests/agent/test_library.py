@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from faults import Call, Faults
 from lab import Lab
-from running import Agent, giving, wait_until
+from running import Agent, giving, need_library, wait_until
 from test_hostile import sleep
 from wire import NOBODY
 
@@ -74,7 +74,7 @@ class Program:
 
 @pytest.fixture
 def program(lab: Lab) -> Iterator[Callable[[str], Program]]:
-    pytest.importorskip("mptcpapi")
+    need_library()
     # Their subflows are the application's alone.
     lab.ip_client("mptcp endpoint flush")
     made: list[Program] = []
