@@ -248,7 +248,7 @@ def test_privilege(users: None, run: Run) -> None:
 
 
 def test_a_program_that_nobody_may_look_into(lab: Lab, run: Run) -> None:
-    """Root serves it. From a supervisor of its own user it gets what the kernel says, until it may be looked into again."""
+    """Root serves it. From a supervisor of its own user it gets what the kernel says, until it may be looked into."""
     text = """
 import ctypes, errno, socket, sys
 one = socket.create_connection((sys.argv[1], 5201))
