@@ -120,3 +120,23 @@ fn with_errno(result: c_int) -> c_int {
     unsafe { *libc::__errno_location() = -result };
     -1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::paper::OPTIONS;
+
+    /// mptcpapi_paper.h is written by hand: programs include it without anything of ours.
+    #[test]
+    fn the_header_has_the_same_numbers() {
+        let header = include_str!("../../include/mptcpapi_paper.h");
+        let defined = header.lines().filter_map(|line| {
+            let mut words = line.strip_prefix("#define ")?.split_whitespace();
+            Some((words.next()?, words.next()?.parse().ok()?))
+        });
+        let mut options: Vec<(&str, i32)> = defined.filter(|(name, _)| !name.starts_with("MPTCP_EV_")).collect();
+        let mut expected: Vec<(&str, i32)> = OPTIONS.iter().map(|(number, name)| (*name, *number)).collect();
+        options.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(options, expected);
+    }
+}

@@ -10,10 +10,14 @@ from ._values import Address, EventKind, EventSource, PathEventKind, PathManager
 
 __all__ = [
     "MPTCP_CLOSE_SUB_ID",
+    "MPTCP_ENABLED",
     "MPTCP_GET_SUB_IDS",
     "MPTCP_GET_SUB_INFO",
     "MPTCP_GET_SUB_TUPLE",
+    "MPTCP_INFO",
     "MPTCP_OPEN_SUB_TUPLE",
+    "MPTCP_PATH_MANAGER",
+    "MPTCP_SCHEDULER",
     "MPTCP_SUB_GETSOCKOPT",
     "MPTCP_SUB_SETSOCKOPT",
     "Connection",
@@ -42,10 +46,14 @@ __all__ = [
 
 __version__: str
 MPTCP_CLOSE_SUB_ID: int
+MPTCP_ENABLED: int
 MPTCP_GET_SUB_IDS: int
 MPTCP_GET_SUB_INFO: int
 MPTCP_GET_SUB_TUPLE: int
+MPTCP_INFO: int
 MPTCP_OPEN_SUB_TUPLE: int
+MPTCP_PATH_MANAGER: int
+MPTCP_SCHEDULER: int
 MPTCP_SUB_GETSOCKOPT: int
 MPTCP_SUB_SETSOCKOPT: int
 

@@ -38,10 +38,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MPTCP_CLOSE_SUB_ID",
+    "MPTCP_ENABLED",
     "MPTCP_GET_SUB_IDS",
     "MPTCP_GET_SUB_INFO",
     "MPTCP_GET_SUB_TUPLE",
+    "MPTCP_INFO",
     "MPTCP_OPEN_SUB_TUPLE",
+    "MPTCP_PATH_MANAGER",
+    "MPTCP_SCHEDULER",
     "MPTCP_SUB_GETSOCKOPT",
     "MPTCP_SUB_SETSOCKOPT",
     "SubStatus",
@@ -69,7 +73,15 @@ MPTCP_GET_SUB_INFO: Final = _native.MPTCP_GET_SUB_INFO
 MPTCP_SUB_GETSOCKOPT: Final = _native.MPTCP_SUB_GETSOCKOPT
 """Reads an option of a subflow: struct mptcp_sub_getsockopt."""
 MPTCP_SUB_SETSOCKOPT: Final = _native.MPTCP_SUB_SETSOCKOPT
-"""Sets an option of a subflow: struct mptcp_sub_setsockopt; the only one for setsockopt."""
+"""Sets an option of a subflow: struct mptcp_sub_setsockopt; the only one of the paper's for setsockopt."""
+MPTCP_ENABLED: Final = _native.MPTCP_ENABLED
+"""Of the kernels 0.9x, as the next three (see stock_options): whether the connection is, or would be, MPTCP."""
+MPTCP_SCHEDULER: Final = _native.MPTCP_SCHEDULER
+"""The name of the scheduler."""
+MPTCP_PATH_MANAGER: Final = _native.MPTCP_PATH_MANAGER
+"""The name of the path manager."""
+MPTCP_INFO: Final = _native.MPTCP_INFO
+"""Statistics of the connection and of its subflows: their struct mptcp_info."""
 
 
 class SubStatus(NamedTuple):

@@ -58,6 +58,14 @@ mod _native {
     const MPTCP_SUB_GETSOCKOPT: i32 = mptcpapi::paper::MPTCP_SUB_GETSOCKOPT;
     #[pymodule_export]
     const MPTCP_SUB_SETSOCKOPT: i32 = mptcpapi::paper::MPTCP_SUB_SETSOCKOPT;
+    #[pymodule_export]
+    const MPTCP_ENABLED: i32 = mptcpapi::paper::MPTCP_ENABLED;
+    #[pymodule_export]
+    const MPTCP_INFO: i32 = mptcpapi::paper::MPTCP_INFO;
+    #[pymodule_export]
+    const MPTCP_PATH_MANAGER: i32 = mptcpapi::paper::MPTCP_PATH_MANAGER;
+    #[pymodule_export]
+    const MPTCP_SCHEDULER: i32 = mptcpapi::paper::MPTCP_SCHEDULER;
 
     /// The version of the library and of the package.
     #[pymodule_export]

@@ -78,6 +78,8 @@ def test_names() -> None:
         paper.MPTCP_SUB_SETSOCKOPT,
     ]
     assert numbers == list(range(66, 73))
+    stock = [paper.MPTCP_ENABLED, paper.MPTCP_SCHEDULER, paper.MPTCP_PATH_MANAGER, paper.MPTCP_INFO]
+    assert stock == list(range(42, 46))
     assert all(getattr(paper, name).__doc__ for name in paper.__all__ if not name.startswith("MPTCP"))
 
 
@@ -358,20 +360,20 @@ def test_stock_options(app: Pair) -> None:
     info = struct.pack("=5I4x4Q", *[0] * 9)
     assert paper.stock_options(False) is False
     with pytest.raises(OSError, match=r"."):
-        paper.getsockopt(app.client, 45, info)
+        paper.getsockopt(app.client, paper.MPTCP_INFO, info)
     assert paper.stock_options(True) is False
     try:
-        assert paper.getsockopt(app.client, 42, bytes(4)) == struct.pack("i", 1)
-        assert paper.getsockopt(app.client, 43, bytes(16)) == b"default".ljust(16, b"\0")
-        assert paper.getsockopt(app.client, 44, bytes(8)) == b"default\0"
-        assert len(paper.getsockopt(app.client, 45, info)) == 56
+        assert paper.getsockopt(app.client, paper.MPTCP_ENABLED, bytes(4)) == struct.pack("i", 1)
+        assert paper.getsockopt(app.client, paper.MPTCP_SCHEDULER, bytes(16)) == b"default".ljust(16, b"\0")
+        assert paper.getsockopt(app.client, paper.MPTCP_PATH_MANAGER, bytes(8)) == b"default\0"
+        assert len(paper.getsockopt(app.client, paper.MPTCP_INFO, info)) == 56
         with fails(errno.EPERM, "setsockopt"):
-            paper.setsockopt(app.client, 42, struct.pack("i", 1))
+            paper.setsockopt(app.client, paper.MPTCP_ENABLED, struct.pack("i", 1))
         assert paper.stock_options(on=True) is True
     finally:
         assert paper.stock_options(False) is True
     with pytest.raises(OSError, match=r"."):
-        paper.getsockopt(app.client, 45, info)
+        paper.getsockopt(app.client, paper.MPTCP_INFO, info)
 
 
 def test_nothing_stays_open(app: Pair, lab: Lab) -> None:

@@ -29,20 +29,39 @@ use rights::Rights;
 use crate::error::Result;
 pub use crate::sys::memory::ProcessMemory;
 
-/// Lists the ids of the subflows, newest first: `struct mptcp_sub_ids`.
-pub const MPTCP_GET_SUB_IDS: i32 = 66;
-/// Closes a subflow: `struct mptcp_close_sub_id`.
-pub const MPTCP_CLOSE_SUB_ID: i32 = 67;
-/// The addresses of a subflow: `struct mptcp_sub_tuple`.
-pub const MPTCP_GET_SUB_TUPLE: i32 = 68;
-/// Opens a subflow: `struct mptcp_sub_tuple`.
-pub const MPTCP_OPEN_SUB_TUPLE: i32 = 69;
-/// A number without a meaning: no kernel ever answered it.
-pub const MPTCP_GET_SUB_INFO: i32 = 70;
-/// Reads an option of a subflow: `struct mptcp_sub_getsockopt`.
-pub const MPTCP_SUB_GETSOCKOPT: i32 = 71;
-/// Sets an option of a subflow: `struct mptcp_sub_setsockopt`; the only one for setsockopt.
-pub const MPTCP_SUB_SETSOCKOPT: i32 = 72;
+macro_rules! options {
+    ($($(#[$doc:meta])* $name:ident = $number:literal;)*) => {
+        $($(#[$doc])* pub const $name: i32 = $number;)*
+
+        /// The numbers of all of these options, and their names in C.
+        pub const OPTIONS: &[(i32, &str)] = &[$(($name, stringify!($name))),*];
+    };
+}
+
+options! {
+    /// Lists the ids of the subflows, newest first: `struct mptcp_sub_ids`.
+    MPTCP_GET_SUB_IDS = 66;
+    /// Closes a subflow: `struct mptcp_close_sub_id`.
+    MPTCP_CLOSE_SUB_ID = 67;
+    /// The addresses of a subflow: `struct mptcp_sub_tuple`.
+    MPTCP_GET_SUB_TUPLE = 68;
+    /// Opens a subflow: `struct mptcp_sub_tuple`.
+    MPTCP_OPEN_SUB_TUPLE = 69;
+    /// A number without a meaning: no kernel ever answered it.
+    MPTCP_GET_SUB_INFO = 70;
+    /// Reads an option of a subflow: `struct mptcp_sub_getsockopt`.
+    MPTCP_SUB_GETSOCKOPT = 71;
+    /// Sets an option of a subflow: `struct mptcp_sub_setsockopt`; the only one of the paper's for setsockopt.
+    MPTCP_SUB_SETSOCKOPT = 72;
+    /// Of the kernels 0.9x, as the next three (see [`stock_options`]): whether the connection is, or would be, MPTCP.
+    MPTCP_ENABLED = 42;
+    /// The name of the scheduler.
+    MPTCP_SCHEDULER = 43;
+    /// The name of the path manager.
+    MPTCP_PATH_MANAGER = 44;
+    /// Statistics of the connection and of its subflows: their `struct mptcp_info`.
+    MPTCP_INFO = 45;
+}
 
 /// The memory that the pointers of a request are into.
 pub trait Memory: Sync {

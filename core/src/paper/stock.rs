@@ -7,20 +7,15 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::{LazyLock, Mutex};
 
-use super::Caller;
 use super::engine::{View, fill};
+use super::{Caller, MPTCP_ENABLED, MPTCP_INFO, MPTCP_PATH_MANAGER, MPTCP_SCHEDULER};
 use crate::codec::paper::put_sub_tuple;
-use crate::codec::uapi::{IPPROTO_MPTCP, MPTCP_INFO, MptcpInfo, SOL_MPTCP};
+use crate::codec::uapi::{self, IPPROTO_MPTCP, MptcpInfo};
 use crate::subflow::{INITIAL_ID, TcpState};
 use crate::sys::fork::hold_off_forks;
 use crate::sys::netlink::lock;
 use crate::sys::sockopt::{getsockopt_number, identity};
 use crate::table::BySocket;
-
-const ENABLED: i32 = 42;
-const SCHEDULER: i32 = 43;
-const PATH_MANAGER: i32 = 44;
-const INFO: i32 = 45;
 
 /// Names of schedulers and path managers.
 const NAME_MAX: usize = 16;
@@ -52,13 +47,13 @@ pub(super) fn answer_getsockopt(
     // An unreadable length is EFAULT of the kernel's own.
     let room = caller.length(length).ok()?;
     match (name, room) {
-        (ENABLED, 4) => Some(caller.reply(value, &i32::from(is_enabled(fd)).to_ne_bytes(), length)),
-        (SCHEDULER | PATH_MANAGER, 5..) => {
+        (MPTCP_ENABLED, 4) => Some(caller.reply(value, &i32::from(is_enabled(fd)).to_ne_bytes(), length)),
+        (MPTCP_SCHEDULER | MPTCP_PATH_MANAGER, 5..) => {
             let mut bytes = [0; NAME_MAX];
             fill(&mut bytes, DEFAULT);
             Some(caller.reply(value, &bytes[..room.min(NAME_MAX)], length))
         }
-        (INFO, INFO_SIZE) => Some(info(fd, caller, value, length)),
+        (MPTCP_INFO, INFO_SIZE) => Some(info(fd, caller, value, length)),
         _ => None,
     }
 }
@@ -87,14 +82,14 @@ pub(super) fn answer_setsockopt(
     length: u32,
 ) -> Option<Answer> {
     match name {
-        ENABLED if length == 4 => Some(if is_connected(fd) { Err(libc::EPERM) } else { Ok(()) }),
-        SCHEDULER | PATH_MANAGER => {
+        MPTCP_ENABLED if length == 4 => Some(if is_connected(fd) { Err(libc::EPERM) } else { Ok(()) }),
+        MPTCP_SCHEDULER | MPTCP_PATH_MANAGER => {
             let mut bytes = [0; NAME_MAX];
             let bytes = &mut bytes[..(length as usize).min(NAME_MAX)];
             caller.memory.read(value, bytes).ok()?;
             is_name(bytes).then(|| set_name(fd, bytes))
         }
-        INFO if length == 4 => {
+        MPTCP_INFO if length == 4 => {
             let flags = i32::from_ne_bytes(caller.read(value).ok()?);
             // Of no use as a time in microseconds.
             (0..=SAVE_MASTER).contains(&flags).then(|| {
@@ -226,7 +221,7 @@ fn sub_info(local: SocketAddr, remote: SocketAddr) -> [u8; SUB_INFO_SIZE] {
 
 /// `struct mptcp_meta_info`; of timers and segments Linux keeps nothing for the connection as a whole.
 fn meta_info(fd: BorrowedFd<'_>) -> [u8; META_SIZE] {
-    let info: MptcpInfo = getsockopt_number(fd, SOL_MPTCP, MPTCP_INFO).unwrap_or_default();
+    let info: MptcpInfo = getsockopt_number(fd, uapi::SOL_MPTCP, uapi::MPTCP_INFO).unwrap_or_default();
     let mut bytes = [0; META_SIZE];
     bytes[0] = TcpState::ESTABLISHED.0;
     let numbers = [info.last_data_sent, info.last_data_recv, info.last_ack_recv, info.retransmits];
