@@ -71,6 +71,12 @@ def threads(pid: int) -> int:
     return int(fields["Threads"]) - fields["State"].startswith("Z")
 
 
+def sleeps(pid: int) -> None:
+    """Waits until all its threads do, after SIGSTOP."""
+    tasks = Path(f"/proc/{pid}/task")
+    wait_until(lambda: all(") T " in (task / "stat").read_text() for task in tasks.iterdir()), "asleep")
+
+
 class Agent:
     """Runs until it is stopped. `start` is Popen, or what runs a program on a host of the lab."""
 

@@ -52,20 +52,6 @@ def test_a_thread_that_is_stuck(agent: Agent, connect: Connect, lab: Lab, how: s
     is_served(agent, good, lab)
 
 
-def test_a_server_that_sleeps_is_not_waited_for(agent: Agent, lab: Lab) -> None:
-    with lab.enter():
-        witness = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with witness, Client(agent.socket) as client:
-        assert client.ask(Request(BEGIN), [witness.fileno()]).errno == 0
-        os.kill(agent.server, signal.SIGSTOP)
-        os.kill(agent.opener, signal.SIGTERM)
-        assert agent.process.wait(20) == 1
-        assert "server=killed" in agent.log()
-        assert lab.sysctl_client("net.mptcp.path_manager") == "kernel"
-        assert client.is_closed()
-    agent.begin()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 @pytest.mark.parametrize("process", ["opener", "server"])
 def test_signals_that_end_it(agent: Agent, number: int, process: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from held import lingering, locked
 from lab import Lab
-from running import Agent, missing, wait_until
+from running import Agent, missing, sleeps, wait_until
 from wire import BEGIN, CREATE, DESTROY, DONE, HELLO, REMOVE, WATCH, Client, Closed, Request
 
 Connect = Callable[..., socket.socket]
@@ -59,12 +59,15 @@ def test_a_socket_that_is_locked(agent: Agent, connect: Connect, lab: Lab) -> No
         is_served(agent, good, lab)
         # The same user gets what needs no lock, and nothing else, also over other connections: one thread, no more.
         threads = agent.metrics()["threads"]
+        answered = 0
         for _ in range(50):
             # Or nothing at all, where too much of the user's waits to be closed.
             with Client(agent.socket) as again, contextlib.suppress(Closed, BrokenPipeError, ConnectionResetError):
                 assert again.hello().errno == 0
                 assert again.ask(destroy_nothing(good), [good.fileno()]).errno == errno.EBUSY
+                answered += 1
                 again.send(request.encode(), [evil.fileno()])
+        assert answered
         is_served(agent, good, lab)
         assert agent.metrics()["threads"] <= threads + 1
         assert agent.metrics()["stuck_total"] == agent.metrics()["strikes_total"] == 1
@@ -96,8 +99,7 @@ def test_many_requests_for_a_locked_socket(agent: Agent, connect: Connect, lab: 
 def sleep(agent: Agent) -> None:
     """All threads of the server, until SIGCONT."""
     os.kill(agent.server, signal.SIGSTOP)
-    tasks = Path(f"/proc/{agent.server}/task")
-    wait_until(lambda: all(") T " in (task / "stat").read_text() for task in tasks.iterdir()), "asleep")
+    sleeps(agent.server)
 
 
 @pytest.fixture
@@ -290,7 +292,7 @@ def test_a_namespace_that_dies(agent: Agent, lab: Lab) -> None:
             break
         if agent.metrics()["strikes_total"]:
             break
-    assert agent.metrics()["namespaces"] > 0
+    assert agent.metrics()["namespaces"] > 0 and agent.metrics()["late_total"] > 0
     wait_until(lambda: agent.metrics()["namespaces"] == 0, "given back", 40)
     with Client(agent.socket) as client:
         assert client.hello().errno == 0

@@ -148,6 +148,8 @@ def test_a_client_that_is_gone_at_once(agent: Agent, connect: Connect, nothing_l
         for _ in range(20):
             with Client(agent.socket) as client:
                 client.send(Request(operation, remote=("10.77.1.2", 1)).encode(), [connection.fileno()])
+    for name in "open", "close", "reset":
+        wait_until(lambda name=name: f"op={name} " in agent.log(), f"{name} is carried out")
     with Client(agent.socket) as client:
         assert client.hello().errno == 0
     connection.close()
