@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who carries out what needs privilege. The operations in `control`, `monitor` and `socket` do not know which provider
-//! serves them: the process itself where it has the right, else the agent. Authority is always the descriptor of the connection, never a token from elsewhere.
+//! Who carries out what needs privilege. Those who ask (`control`, `open`, `monitor`, `socket`) do not know which provider
+//! serves them: the process itself where it has the right, else the agent. Authority is always the descriptor of the
+//! connection, never a token from elsewhere.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,10 +16,12 @@ use crate::agent::Agent;
 use crate::codec::netlink::Outcome;
 use crate::codec::pm::Command;
 use crate::detail;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::pm;
 use crate::switch;
 use crate::sys::netlink::{Lent, NetlinkSocket, lend, lend_events};
+
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A source of privilege. Its errors are those of reaching it; what the kernel said is in the outcome.
 pub(crate) trait Provider: Sync {
@@ -66,14 +69,16 @@ struct Either;
 static AGENT_FIRST: AtomicBool = AtomicBool::new(false);
 
 impl Either {
-    /// `is_refusal`: the answer is that this process may not, or cannot from the namespace that it is in.
-    fn ask<T>(
-        mut ask: impl FnMut(&dyn Provider) -> io::Result<T>,
-        is_refusal: impl Fn(&io::Result<T>) -> bool,
-    ) -> io::Result<T> {
+    /// `is_refusal`: the answer is that this process may not, or cannot from the namespace that it is in. `is_absent`: the
+    /// error is that there is no agent.
+    fn ask<T, E>(
+        mut ask: impl FnMut(&dyn Provider) -> Result<T, E>,
+        is_refusal: impl Fn(&Result<T, E>) -> bool,
+        is_absent: impl Fn(&E) -> bool,
+    ) -> Result<T, E> {
         if AGENT_FIRST.load(Ordering::Relaxed) {
             let answer = ask(&Agent);
-            if !answer.as_ref().is_err_and(is_absent) {
+            if !answer.as_ref().is_err_and(&is_absent) {
                 return answer;
             }
             AGENT_FIRST.store(false, Ordering::Relaxed);
@@ -83,7 +88,7 @@ impl Either {
             return own;
         }
         let answer = ask(&Agent);
-        if answer.as_ref().is_err_and(is_absent) {
+        if answer.as_ref().is_err_and(&is_absent) {
             return own;
         }
         AGENT_FIRST.store(!is_refusal(&answer), Ordering::Relaxed);
@@ -108,35 +113,22 @@ fn is_outcome_refused(answer: &io::Result<Outcome>) -> bool {
 
 impl Provider for Either {
     fn command(&self, fd: BorrowedFd<'_>, token: u32, command: &Command) -> io::Result<Outcome> {
-        Either::ask(|provider| provider.command(fd, token, command), is_outcome_refused)
+        Either::ask(|provider| provider.command(fd, token, command), is_outcome_refused, is_absent)
     }
 
     fn reset(&self, fd: BorrowedFd<'_>, local: SocketAddr, remote: SocketAddr, interface: u32) -> io::Result<Outcome> {
-        Either::ask(|provider| provider.reset(fd, local, remote, interface), is_outcome_refused)
+        Either::ask(|provider| provider.reset(fd, local, remote, interface), is_outcome_refused, is_absent)
     }
 
     fn events(&self, fd: BorrowedFd<'_>) -> io::Result<Events> {
-        Either::ask(|provider| provider.events(fd), is_refused)
+        Either::ask(|provider| provider.events(fd), is_refused, is_absent)
     }
 
     fn app_socket(&self, make: &mut dyn FnMut() -> io::Result<Socket>) -> Result<(io::Result<Socket>, Duration)> {
+        let is_refused =
+            |answer: &Result<_>| answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
         let is_absent = |error: &Error| is_absent(&io::Error::from_raw_os_error(error.raw_os_error()));
-        if AGENT_FIRST.load(Ordering::Relaxed) {
-            match Agent.app_socket(make) {
-                Err(absent) if is_absent(&absent) => AGENT_FIRST.store(false, Ordering::Relaxed),
-                answer => return answer,
-            }
-        }
-        match Direct.app_socket(make) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => match Agent.app_socket(make) {
-                Err(absent) if is_absent(&absent) => Err(error),
-                answer => {
-                    AGENT_FIRST.store(answer.is_ok(), Ordering::Relaxed);
-                    answer
-                }
-            },
-            answer => answer,
-        }
+        Either::ask(|provider| provider.app_socket(make), is_refused, is_absent)
     }
 }
 
