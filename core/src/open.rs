@@ -258,12 +258,8 @@ pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>, settin
 
 /// Sends the SYN, and does not wait for what comes of it. The kernel's number of the subflow; None of one that died before
 /// it could be listed.
-pub(crate) fn request(
-    connection: &Connection<'_>,
-    wanted: &OpenSubflow<'_>,
-    settings: &[Setting],
-) -> Result<Option<u32>> {
-    let attempt = ask(connection, wanted, settings)?;
+pub(crate) fn request(connection: &Connection<'_>, wanted: &OpenSubflow<'_>) -> Result<Option<u32>> {
+    let attempt = ask(connection, wanted, &[])?;
     attempt.events.into_iter().for_each(Lent::done);
     Ok(attempt.own.map(|own| own.id))
 }

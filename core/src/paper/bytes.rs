@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The options as bytes in somebody's memory: lengths, pointers, errnos.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use super::engine::View;
@@ -18,7 +18,6 @@ use crate::codec::paper::{
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::open::unmapped;
-use crate::sys::netlink::lock;
 use crate::sys::sockopt;
 
 /// No option's value is longer.
@@ -294,18 +293,19 @@ fn length_of(value: &[u8]) -> u32 {
 }
 
 /// A request that is in a buffer of ours. Its pointers are into this process.
-struct Buffer {
-    value: Mutex<Vec<u8>>,
-    length: Mutex<[u8; 4]>,
+struct Buffer<'a> {
+    value: RefCell<&'a mut [u8]>,
+    length: RefCell<[u8; 4]>,
 }
 
-impl Buffer {
+impl<'a> Buffer<'a> {
     // No process has memory there.
     const VALUE: u64 = 1 << 63;
     const LENGTH: u64 = Buffer::VALUE + (1 << 62);
 
-    fn new(value: &[u8]) -> Self {
-        Buffer { value: Mutex::new(value.to_vec()), length: Mutex::new(length_of(value).to_ne_bytes()) }
+    fn new(value: &'a mut [u8]) -> Self {
+        let length = length_of(value).to_ne_bytes();
+        Buffer { value: RefCell::new(value), length: RefCell::new(length) }
     }
 
     fn with<R>(&self, address: u64, length: usize, use_it: impl FnOnce(&mut [u8]) -> R) -> Option<io::Result<R>> {
@@ -315,18 +315,17 @@ impl Buffer {
             range.map(use_it).ok_or_else(|| io::Error::from_raw_os_error(libc::EFAULT))
         };
         match address {
-            Buffer::LENGTH.. => Some(in_range(&mut *lock(&self.length), Buffer::LENGTH)),
-            Buffer::VALUE.. => Some(in_range(&mut lock(&self.value), Buffer::VALUE)),
+            Buffer::LENGTH.. => Some(in_range(&mut *self.length.borrow_mut(), Buffer::LENGTH)),
+            Buffer::VALUE.. => Some(in_range(&mut self.value.borrow_mut(), Buffer::VALUE)),
             _ => None,
         }
     }
 }
 
-impl Memory for Buffer {
+impl Memory for Buffer<'_> {
     fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
-        let copied = self.with(address, into.len(), |bytes| bytes.to_vec());
-        match copied {
-            Some(bytes) => bytes.map(|bytes| into.copy_from_slice(&bytes)),
+        match self.with(address, into.len(), |bytes| into.copy_from_slice(bytes)) {
+            Some(copied) => copied,
             None => ProcessMemory::own().read(address, into),
         }
     }
@@ -343,16 +342,13 @@ pub(super) fn getsockopt(fd: BorrowedFd<'_>, name: i32, value: &mut [u8]) -> Res
         None => {
             sockopt::getsockopt(fd, libc::IPPROTO_TCP, name, value).map_err(|error| Error::io("getsockopt", &error))
         }
-        Some(answer) => {
-            answer?;
-            value.copy_from_slice(&lock(&buffer.value));
-            Ok(u32::from_ne_bytes(*lock(&buffer.length)) as usize)
-        }
+        Some(answer) => answer.map(|()| u32::from_ne_bytes(buffer.length.into_inner()) as usize),
     }
 }
 
 pub(super) fn setsockopt(fd: BorrowedFd<'_>, name: i32, value: &[u8]) -> Result<()> {
-    let buffer = Buffer::new(value);
+    let mut copy = value.to_vec();
+    let buffer = Buffer::new(&mut copy);
     match Caller::own(&buffer).setsockopt(fd, libc::IPPROTO_TCP, name, Buffer::VALUE, length_of(value)) {
         None => Connection::from_fd(fd).set_option(libc::IPPROTO_TCP, name, value),
         Some(answer) => answer,

@@ -28,8 +28,6 @@ use crate::table::BySocket;
 const SOCKETS: usize = 16_384;
 /// How often somebody else's open is looked at again, until the kernel's number of its subflow is known.
 const LOOKS: usize = 100;
-/// Longer than the kernel's `struct tcp_info` will be for long.
-const TCP_INFO_MAX: usize = 512;
 
 static IDS: LazyLock<Mutex<BySocket<SubflowIds>>> = LazyLock::new(|| Mutex::new(BySocket::new(SOCKETS)));
 
@@ -91,7 +89,7 @@ impl<'fd> Numbered<'fd> {
             .remote(request.remote)
             .backup(request.low_prio)
             .timeout(Duration::ZERO);
-        match open::request(&self.connection, &wanted, &[]) {
+        match open::request(&self.connection, &wanted) {
             Ok(number) => {
                 self.with(|ids| ids.settle(id, number));
                 self.give_options(number, &request);
@@ -146,7 +144,8 @@ impl<'fd> Numbered<'fd> {
 
     /// Before 6.5 the kernel does not say of which subflow it is.
     fn tcp_info(&self, number: u32) -> Option<Vec<u8>> {
-        sockopt::tcp_infos(self.fd()).ok()?.into_iter().find_map(|(other, info)| (other == number).then_some(info))
+        let all = sockopt::tcp_infos(self.fd()).ok()?;
+        all.iter().find_map(|(other, info)| (other == number).then(|| info.to_vec()))
     }
 
     fn find(&self, operation: &'static str, snapshot: &Snapshot, id: u8) -> Result<Found> {
@@ -260,14 +259,16 @@ impl<'fd> View<'fd> {
     /// `struct tcp_info` by the kernel's numbers; of dead subflows only where the kernel gives all at once (6.5).
     pub(super) fn tcp_infos(&self) -> Vec<(u32, Vec<u8>)> {
         let of_one = |subflow: &Subflow| {
-            let mut info = vec![0; TCP_INFO_MAX];
+            let mut info = vec![0; sockopt::TCP_INFO_MAX];
             let option = (libc::IPPROTO_TCP, libc::TCP_INFO);
             let length = self.numbered.connection.subflow_option(subflow.id, option.0, option.1, &mut info).ok()?;
             info.truncate(length);
             Some((subflow.id, info))
         };
-        let all = sockopt::tcp_infos(self.numbered.fd());
-        all.unwrap_or_else(|_| self.snapshot.present().filter_map(of_one).collect())
+        match sockopt::tcp_infos(self.numbered.fd()) {
+            Ok(all) => all.iter().map(|(number, info)| (number, info.to_vec())).collect(),
+            Err(_) => self.snapshot.present().filter_map(of_one).collect(),
+        }
     }
 
     /// GET_SUB_TUPLE.

@@ -64,7 +64,7 @@ options! {
 }
 
 /// The memory that the pointers of a request are into.
-pub trait Memory: Sync {
+pub trait Memory {
     /// Copies from there. EFAULT where not all of it can be read.
     fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()>;
     /// Copies to there. EFAULT where not all of it can be written.

@@ -164,15 +164,33 @@ unsafe fn written<T>(array: &[MaybeUninit<T>], count: usize, size: u32) -> &[u8]
     unsafe { std::slice::from_raw_parts(array.as_ptr().cast(), length) }
 }
 
-/// `struct tcp_info` of every subflow, as long as the kernel's, by the subflows' ids. Dead ones too.
-pub(crate) fn tcp_infos(fd: BorrowedFd<'_>) -> io::Result<Vec<(u32, Vec<u8>)>> {
-    /// Longer than the kernel's will be for long.
-    const SIZE: usize = 512;
+/// Longer than the kernel's `struct tcp_info` will be for long.
+pub(crate) const TCP_INFO_MAX: usize = 512;
+
+/// What the kernel wrote of every subflow.
+pub(crate) struct TcpInfos {
+    ids: Vec<u8>,
+    id_size: usize,
+    infos: Vec<u8>,
+    info_size: usize,
+    count: usize,
+}
+
+impl TcpInfos {
+    /// `struct tcp_info`, as long as the kernel's, by the subflows' ids. Dead ones too.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let ids = self.ids.chunks(self.id_size).filter_map(u32_of);
+        ids.zip(self.infos.chunks(self.info_size)).take(self.count)
+    }
+}
+
+/// Of every subflow.
+pub(crate) fn tcp_infos(fd: BorrowedFd<'_>) -> io::Result<TcpInfos> {
     let mut room = 8;
     loop {
-        let (mut infos, mut ids) = (vec![0u8; room * SIZE], vec![0u8; room * SUBFLOW_INFO_SIZE]);
+        let (mut infos, mut ids) = (vec![0u8; room * TCP_INFO_MAX], vec![0u8; room * SUBFLOW_INFO_SIZE]);
         let mut header = FullInfoHeader {
-            size_tcpinfo_user: SIZE as u32,
+            size_tcpinfo_user: TCP_INFO_MAX as u32,
             size_sfinfo_user: SUBFLOW_INFO_SIZE as u32,
             size_arrays_user: room as u32,
             subflow_info: ids.as_mut_ptr() as u64,
@@ -181,14 +199,13 @@ pub(crate) fn tcp_infos(fd: BorrowedFd<'_>) -> io::Result<Vec<(u32, Vec<u8>)>> {
         };
         // The kernel writes into the two arrays through the pointers in the header, as above.
         getsockopt(fd, SOL_MPTCP, MPTCP_FULL_INFO, header.as_mut_bytes())?;
-        let total = header.num_subflows as usize;
-        if total <= room {
+        let count = header.num_subflows as usize;
+        if count <= room {
             let stride = |size: u32| (size as usize).max(1);
-            let ids = ids.chunks(stride(header.size_sfinfo_user)).filter_map(u32_of);
-            let infos = infos.chunks(stride(header.size_tcpinfo_user)).map(<[u8]>::to_vec);
-            return Ok(ids.zip(infos).take(total).collect());
+            let (id_size, info_size) = (stride(header.size_sfinfo_user), stride(header.size_tcpinfo_user));
+            return Ok(TcpInfos { ids, id_size, infos, info_size, count });
         }
-        room = with_margin(total);
+        room = with_margin(count);
     }
 }
 
