@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Each process keeps the capabilities that it needs, and cannot get others.
 
-use std::io;
+use std::{fs, io};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{
@@ -24,6 +24,13 @@ pub(crate) fn check() -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether this process tells all users of the machine apart: in most user namespaces, those from outside are one.
+pub(crate) fn sees_all_users() -> bool {
+    // Where it cannot be read, it is not known: there is nothing to warn of.
+    let Ok(map) = fs::read_to_string("/proc/self/uid_map") else { return true };
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Gives up all but these, for good. The process has one thread.

@@ -70,6 +70,9 @@ pub(crate) fn take_lock(places: &Places) -> Result<File, Error> {
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
     let policy = Policy::read(options.policy.as_deref())?;
     privileges::check()?;
+    if !privileges::sees_all_users() {
+        log::agent("warning=\"not in the first user namespace: all users from outside are one user here\"");
+    }
     let places = Places::of(options);
     if let Some(directory) = places.socket.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         fs::create_dir_all(directory).map_err(Error::io(directory.display().to_string()))?;

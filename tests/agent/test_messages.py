@@ -6,28 +6,51 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Callable
 
 import pytest
 from lab import Lab
-from running import Agent, wait_until
-from wire import BEGIN, CREATE, DESTROY, DONE, HELLO, REMOVE, RESET, WATCH, Client, Closed, Request, closing
+from running import TOP, Agent, wait_until
+from wire import (
+    ANNOUNCE,
+    BACKUP,
+    BEGIN,
+    CREATE,
+    DESTROY,
+    DONE,
+    HELLO,
+    OPTION_LINK,
+    REMOVE,
+    REQUEST,
+    RESET,
+    WATCH,
+    Client,
+    Closed,
+    Request,
+    closing,
+)
 
+sys.path.append(str(TOP / "fuzz"))
+import seeds  # noqa: E402
+
+#: How many descriptors come with each operation.
+WANTED = {op: 1 for op in (CREATE, DESTROY, BACKUP, ANNOUNCE, REMOVE, RESET, BEGIN)}
+WANTED.update({HELLO: 0, WATCH: 2, DONE: 0, OPTION_LINK: 0})
 Connect = Callable[..., socket.socket]
 
 
 @pytest.fixture
 def nothing_leaks(agent: Agent) -> object:
     """What the agent has open is the same afterwards."""
-    with Client(agent.socket) as client:
-        client.hello()
-    wait_until(lambda: agent.metrics()["connections"] == 0, "the first client is gone")
-    before = agent.descriptors(), agent.descriptors(agent.opener)
+
+    def now() -> tuple[int, int]:
+        return agent.descriptors(), agent.descriptors(agent.opener)
+
+    # Nobody has come yet.
+    before = now()
 
     def check() -> None:
-        def now() -> tuple[int, int]:
-            return agent.descriptors(), agent.descriptors(agent.opener)
-
         # Sockets of the client's namespace are kept for some seconds.
         wait_until(lambda: agent.metrics()["namespaces"] == 0 and now() == before, f"back to {before}: {now()}", 30)
 
@@ -67,15 +90,27 @@ def test_nonsense_ends_the_connection(agent: Agent, nothing_leaks: Callable[[], 
 
 def test_number_of_descriptors(agent: Agent, connect: Connect, nothing_leaks: Callable[[], None]) -> None:
     connection = connect()
-    wanted = {HELLO: 0, DESTROY: 1, RESET: 1, CREATE: 1, REMOVE: 1, BEGIN: 1, WATCH: 2}
-    for operation, number in wanted.items():
+    for operation, number in WANTED.items():
         for sent in {0, 1, 2, 3, 10, 253} - {number}:
             with Client(agent.socket) as client:
                 client.send(Request(operation).encode(), [connection.fileno()] * sent)
                 assert client.is_closed(), f"operation {operation}, {sent} descriptors"
-    assert agent.metrics()["nonsense_total"] == 6 * len(wanted) - len(wanted)
+    assert agent.metrics()["nonsense_total"] == 5 * len(WANTED)
     connection.close()
     nothing_leaks()
+
+
+def test_first_inputs_of_the_fuzzer(agent: Agent, connect: Connect) -> None:
+    """They are requests."""
+    connection = connect()
+    for message in seeds.agent_requests():
+        operation = REQUEST.unpack(message)[2]
+        # Of a connection that has not begun, DONE is nonsense.
+        if operation != DONE:
+            with Client(agent.socket) as client:
+                client.send(message, [connection.fileno()] * WANTED[operation])
+                assert client.receive().sequence == 7
+    assert agent.metrics()["nonsense_total"] == 0
 
 
 def test_descriptors_that_are_no_connection(agent: Agent, lab: Lab, nothing_leaks: Callable[[], None]) -> None:

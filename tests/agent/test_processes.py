@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from lab import Lab
 from running import COMMAND, TOP, Agent, missing
+from wire import Client
 
 BUILT = str(Path(COMMAND).absolute())
 CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21
@@ -29,6 +31,23 @@ def test_capabilities(agent: Agent, process: str, kept: set[int]) -> None:
         found = {name: int(status[f"Cap{name}"], 16) for name in ("Eff", "Prm", "Bnd", "Inh", "Amb")}
         assert found == {"Eff": expected, "Prm": expected, "Bnd": expected, "Inh": 0, "Amb": 0}, task
         assert status["NoNewPrivs"].strip() == "1"
+
+
+def test_a_user_namespace(agent: Agent) -> None:
+    """Users from outside are one there: it serves, and says so."""
+    unshare = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode != 0:
+        missing("no user namespaces here")
+    inside = Agent(lambda argv, **rest: subprocess.Popen([*unshare, *argv], **rest), "users = [1001]")
+    try:
+        assert "warning=" in inside.log() and "all users from outside are one" in inside.log()
+        with Client(inside.socket, 1001) as client:
+            assert client.hello().errno == errno.EPERM
+        with Client(inside.socket, 0) as client:
+            assert client.hello().errno == 0
+    finally:
+        inside.stop()
+    assert "warning=" not in agent.log()
 
 
 @pytest.mark.parametrize("place", ["path", "abstract"])
