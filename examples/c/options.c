@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Gives each of two subflows options of its own, and sends over them: options HOST PORT [SECONDS]
- * The first is for urgent packets (EF), at most 1 MB/s of them; the other one gets another congestion control.
+ * The first is for urgent packets (EF), at most 1 MB/s of them; the other one for bulk (CS1), with another congestion
+ * control.
  * Needs `mptcpapi load-bpf`, once. cc options.c $(pkg-config --cflags --libs mptcpapi) */
 #include <netdb.h>
 #include <netinet/in.h>
@@ -69,15 +70,16 @@ int main(int argc, char **argv) {
   socklen_t size = sizeof congestion;
   check(mptcpapi_subflow_getsockopt(fd, list[1].id, IPPROTO_TCP, TCP_CONGESTION, congestion, &size), "congestion");
   another_congestion_control(congestion);
-  int tos = 0xb8, rate = 1000000;
+  int urgent = 0xb8, bulk = 0x20, rate = 1000000;
   uint32_t first = list[0].id, second = list[1].id;
   struct mptcpapi_option options[] = {
-      {sizeof *options, first, IPPROTO_IP, IP_TOS, &tos, sizeof tos, 0, 0, 0},
+      {sizeof *options, first, IPPROTO_IP, IP_TOS, &urgent, sizeof urgent, 0, 0, 0},
       {sizeof *options, first, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof rate, 0, 0, 0},
+      {sizeof *options, second, IPPROTO_IP, IP_TOS, &bulk, sizeof bulk, 0, 0, 0},
       {sizeof *options, second, IPPROTO_TCP, TCP_CONGESTION, congestion, sizeof congestion, 0, 0, 0},
   };
-  check(mptcpapi_subflow_setsockopts(fd, options, 3), "set");
-  for (int i = 0; i < 3; i++)
+  check(mptcpapi_subflow_setsockopts(fd, options, 4), "set");
+  for (int i = 0; i < 4; i++)
     check(-options[i].error, "set");
   show("after ", fd);
 

@@ -14,7 +14,7 @@ from lab import Lab, LabError, wait_until
 
 PROGRAM = [sys.executable, str(Path(__file__).resolve().parents[1] / "python/options.py")]
 SIZE = 4_000_000
-PATHS, CLASSES = ("path1", "path2"), {"0x00": "cs0", "0xb8": "ef"}
+PATHS, CLASSES = ("path1", "path2"), {"0x00": "cs0", "0x20": "cs1", "0xb8": "ef"}
 
 
 def count(lab: Lab) -> None:
@@ -45,9 +45,7 @@ def of_ss(lab: Lab) -> str:
 
 
 def show_options(title: Callable[[str], None]) -> None:
-    title(
-        "Each subflow with options of its own: the first EF and at most 1 MB/s, the second another congestion control"
-    )
+    title("Each subflow with options of its own: the first EF and at most 1 MB/s, the second CS1 by another algorithm")
     os.environ.setdefault("MPTCPAPI_COMMAND", str(Path(sys.executable).with_name("mptcpapi")))
     with Lab() as lab:
         lab.start_peer()

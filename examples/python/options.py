@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Gives each of two subflows options of its own, and sends over them: options.py HOST PORT [SECONDS].
 
-The first is for urgent packets (EF), at most 1 MB/s of them; the other one gets another congestion control.
+The first is for urgent packets (EF), at most 1 MB/s of them; the other one for bulk (CS1), with another congestion
+control.
 Needs `mptcpapi load-bpf`, once.
 """
 
@@ -44,6 +45,7 @@ with mptcpapi.create_connection((host, port), timeout=5) as sock:
     outcomes = connection.setsockopts([
         (first, socket.IPPROTO_IP, socket.IP_TOS, 0xB8),
         (first, socket.SOL_SOCKET, SO_MAX_PACING_RATE, 1_000_000),
+        (second, socket.IPPROTO_IP, socket.IP_TOS, 0x20),
         (second, socket.IPPROTO_TCP, socket.TCP_CONGESTION, another_congestion_control(congestion)),
     ])  # fmt: skip
     for error in filter(None, outcomes):

@@ -2,7 +2,8 @@
 
 // Command options gives each of two subflows options of its own, and sends over them: options HOST PORT [SECONDS].
 //
-// The first is for urgent packets (EF), at most 1 MB/s of them; the other one gets another congestion control.
+// The first is for urgent packets (EF), at most 1 MB/s of them; the other one for bulk (CS1), with another congestion
+// control.
 // Needs "mptcpapi load-bpf", once.
 package main
 
@@ -46,6 +47,7 @@ func main() {
 	for _, err := range connection.SetOptions([]mptcpapi.SubflowOption{
 		{Subflow: first, Level: syscall.IPPROTO_IP, Name: syscall.IP_TOS, Value: mptcpapi.IntValue(0xb8)},
 		{Subflow: first, Level: syscall.SOL_SOCKET, Name: maxPacingRate, Value: mptcpapi.IntValue(1000000)},
+		{Subflow: second, Level: syscall.IPPROTO_IP, Name: syscall.IP_TOS, Value: mptcpapi.IntValue(0x20)},
 		{Subflow: second, Level: syscall.IPPROTO_TCP, Name: syscall.TCP_CONGESTION, Value: []byte(other)},
 	}) {
 		check(err)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Gives each of two subflows options of its own, and sends over them: options HOST PORT [SECONDS]
 //!
-//! The first is for urgent packets (EF), at most 1 MB/s of them; the other one gets another congestion control.
+//! The first is for urgent packets (EF), at most 1 MB/s of them; the other one for bulk (CS1), with another congestion
+//! control.
 //! Needs `mptcpapi load-bpf`, once.
 
 use std::io::Write;
@@ -52,10 +53,11 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     show("before", &connection)?;
     let (first, second) = (subflows[0].id, subflows[1].id);
     let other = another_congestion_control(&congestion(&connection, second)?)?;
-    let (tos, rate) = (0xb8_i32.to_ne_bytes(), 1_000_000_i32.to_ne_bytes());
+    let [urgent, bulk, rate] = [0xb8, 0x20, 1_000_000].map(i32::to_ne_bytes);
     let outcomes = connection.set_subflow_options(&[
-        OptionChange { subflow: first, level: IPPROTO_IP, name: IP_TOS, value: &tos },
+        OptionChange { subflow: first, level: IPPROTO_IP, name: IP_TOS, value: &urgent },
         OptionChange { subflow: first, level: SOL_SOCKET, name: SO_MAX_PACING_RATE, value: &rate },
+        OptionChange { subflow: second, level: IPPROTO_IP, name: IP_TOS, value: &bulk },
         OptionChange { subflow: second, level: IPPROTO_TCP, name: TCP_CONGESTION, value: other.as_bytes() },
     ])?;
     outcomes.into_iter().collect::<Result<()>>()?;
