@@ -10,10 +10,11 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Uid, fchown};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd};
 use rustix::thread::CapabilitySet;
 
 use crate::answering::Server;
+use crate::children::open_process;
 use crate::sys::process;
 use crate::sys::seccomp::Call;
 
@@ -72,26 +73,23 @@ impl Thread {
     pub(crate) fn open(number: u32) -> io::Result<Thread> {
         /// Set where the kernel is older than 6.9.
         static ONLY_PROCESSES: AtomicBool = AtomicBool::new(false);
-        let open = |number: u32, flags| -> io::Result<Thread> {
-            let pid = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-            Ok(Thread { number, fd: pidfd_open(pid, flags)? })
-        };
         if !ONLY_PROCESSES.load(Ordering::Relaxed) {
-            match open(number, PidfdFlags::from_bits_retain(libc::PIDFD_THREAD)) {
+            match open_process(number, PidfdFlags::from_bits_retain(libc::PIDFD_THREAD)) {
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                     ONLY_PROCESSES.store(true, Ordering::Relaxed);
                 }
-                opened => return opened,
+                opened => return opened.map(|(_, fd)| Thread { number, fd }),
             }
         }
-        Ok(Thread { number, ..open(process_of(number)?, PidfdFlags::empty())? })
+        let (_, fd) = open_process(process_of(number)?, PidfdFlags::empty())?;
+        Ok(Thread { number, fd })
     }
 
     /// The process that it is a thread of, which may live longer.
     pub(crate) fn process(&self) -> io::Result<Thread> {
         let number = process_of(self.number)?;
-        let pid = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Thread { number, fd: pidfd_open(pid, PidfdFlags::empty())? })
+        let (_, fd) = open_process(number, PidfdFlags::empty())?;
+        Ok(Thread { number, fd })
     }
 
     /// A copy of one of its descriptors; to be dropped soon. Errors as above.

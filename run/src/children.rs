@@ -24,8 +24,8 @@ impl AsFd for Program {
 
 impl Program {
     pub(crate) fn new(pid: u32) -> io::Result<Program> {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Program { pid, fd: pidfd_open(pid, PidfdFlags::empty())? })
+        let (pid, fd) = open_process(pid, PidfdFlags::empty())?;
+        Ok(Program { pid, fd })
     }
 
     /// How it ended, which the kernel keeps until [`Program::reap`].
@@ -54,6 +54,12 @@ impl Program {
     pub(crate) fn is_over(&self) -> bool {
         is_ready(self.fd.as_fd(), PollFlags::IN)
     }
+}
+
+/// A process, or with a flag for that a thread, which is to be alive.
+pub(crate) fn open_process(number: u32, flags: PidfdFlags) -> io::Result<(Pid, OwnedFd)> {
+    let pid = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    Ok((pid, pidfd_open(pid, flags)?))
 }
 
 /// Whether this has happened, without waiting for it.

@@ -11,10 +11,10 @@ use mptcpapi::serving::fork;
 use mptcpapi::socket2::Domain;
 use mptcpapi::{Control, SocketOptions};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, waitpid};
 
 use crate::answering::without_supervisor;
-use crate::children::{Program, is_ready};
+use crate::children::{Program, is_ready, open_process};
 use crate::line::{Change, Line, Message};
 use crate::signals::Signals;
 use crate::start::keep_only;
@@ -65,8 +65,7 @@ impl Guardian {
         };
         let begin = || -> io::Result<Guardian> {
             let (program, signals, listener) = (Program::new(program as u32)?, Signals::new()?, listener.into());
-            let pid = Pid::from_raw(supervisor as i32).ok_or(io::ErrorKind::InvalidData)?;
-            let supervisor = pidfd_open(pid, PidfdFlags::empty())?;
+            let (_, supervisor) = open_process(supervisor, PidfdFlags::empty())?;
             let line = Some(line);
             let (is_settled, control) = (false, options.control);
             let guardian = Guardian { line, supervisor, is_settled, control, signals, listener, program, in_flight };

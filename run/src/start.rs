@@ -12,6 +12,7 @@ use std::sync::Arc;
 use mptcpapi::serving::fork;
 use nix::errno::Errno;
 use rustix::process::{getpid, set_child_subreaper};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{CapabilitySet, capabilities, set_name, set_no_new_privs};
 
 use crate::answering::{Server, is_answered};
@@ -29,6 +30,7 @@ pub(crate) fn run(options: &Options) -> Result<i32, Error> {
     program::check(&options.program)?;
     if is_answered() {
         // What we would do is done already, to this process too.
+        process::default_handlers();
         return Err(execute(options));
     }
     if filter::program(options).is_none() {
@@ -116,9 +118,10 @@ fn supervise(options: &Options, line: Line, in_flight: InFlight, mask: Mask, tra
 /// Lets go of all that was the program's: who reads the other end of a pipe waits for the program, not for us.
 pub(crate) fn keep_only(kept: &[RawFd]) -> io::Result<()> {
     let nothing = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    for standard in 0..3 {
-        if !kept.contains(&standard) {
-            process::duplicate_to(nothing.as_fd(), standard)?;
+    let standards = [dup2_stdin::<&File> as fn(_) -> _, dup2_stdout, dup2_stderr];
+    for (number, replace) in (0..).zip(standards) {
+        if !kept.contains(&number) {
+            replace(&nothing)?;
         }
     }
     drop(nothing);
@@ -171,7 +174,6 @@ fn execute(options: &Options) -> Error {
     let Ok(words) = words() else {
         return Error::NotExecutable { program: path, reason: "a word has a zero byte in it".into() };
     };
-    process::default_handlers();
     match nix::unistd::execvp(&words[0], &words) {
         Err(error @ Errno::ENOENT) => Error::NotFound { program: path, error: error.into() },
         Err(error) => Error::NotExecutable { program: path, reason: io::Error::from(error).to_string() },

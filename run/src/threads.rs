@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
@@ -52,7 +52,7 @@ pub(crate) fn start(server: Arc<Server>, in_flight: InFlight, line: RawFd) -> io
     spawn("watchdog", move || {
         let begin = || {
             do_without(line)?;
-            crew.take_place(0, &Arc::new(thread::current()))
+            crew.take_place(0, &thread::current())
         };
         let outcome = begin();
         let goes_on = outcome.is_ok();
@@ -74,7 +74,7 @@ impl Crew {
     }
 
     /// A new thread waits for calls in this term.
-    fn take_place(self: &Arc<Self>, term: u32, watchdog: &Arc<thread::Thread>) -> io::Result<()> {
+    fn take_place(self: &Arc<Self>, term: u32, watchdog: &Thread) -> io::Result<()> {
         // Where all are stuck, what comes after them waits.
         let Some(index) = self.free().pop() else { return Err(io::ErrorKind::WouldBlock.into()) };
         let (crew, watchdog) = (self.clone(), watchdog.clone());
@@ -88,7 +88,7 @@ impl Crew {
         started.map(drop)
     }
 
-    fn answer(&self, term: u32, mut slot: Slot, watchdog: &thread::Thread) {
+    fn answer(&self, term: u32, mut slot: Slot, watchdog: &Thread) {
         loop {
             let call = match self.server.listener.receive(&mut slot) {
                 Ok(call) => call,
@@ -118,7 +118,7 @@ impl Crew {
 
     /// Replaces whoever takes long.
     fn watch(self: &Arc<Self>) {
-        let own = Arc::new(thread::current());
+        let own = thread::current();
         loop {
             let mut calm = 0;
             while calm < TICKS {

@@ -4,6 +4,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
+use rustix::process::{Resource, Rlimit, setrlimit};
+
 use super::check;
 
 /// Closes all descriptors but these. For a process in which nothing else uses any.
@@ -45,12 +47,6 @@ pub(crate) fn default_handlers() {
     }
 }
 
-/// A second number for a descriptor, kept by the program that is to come.
-pub(crate) fn duplicate_to(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
-    // SAFETY: touches no memory of ours. Who owns that number in this process uses it for what is there now.
-    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
-}
-
 /// Ends this process at once: nothing of the process that it was forked from is cleaned up or written twice.
 pub(crate) fn leave(status: i32) -> ! {
     // SAFETY: does not return.
@@ -59,9 +55,7 @@ pub(crate) fn leave(status: i32) -> ! {
 
 /// Ends this process by a signal, without another core dump; returns where that signal ends nothing.
 pub(crate) fn end_by(signal: i32) {
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: one struct in.
-    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     take(signal);
 }
 
