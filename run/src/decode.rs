@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Arguments as their headers name them.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-
 use mptcpapi::paper::{
-    MPTCP_CLOSE_SUB_ID, MPTCP_GET_SUB_IDS, MPTCP_GET_SUB_INFO, MPTCP_GET_SUB_TUPLE, MPTCP_OPEN_SUB_TUPLE,
-    MPTCP_SUB_GETSOCKOPT, MPTCP_SUB_SETSOCKOPT,
+    MPTCP_CLOSE_SUB_ID, MPTCP_GET_SUB_IDS, MPTCP_GET_SUB_TUPLE, MPTCP_OPEN_SUB_TUPLE, MPTCP_SUB_GETSOCKOPT,
+    MPTCP_SUB_SETSOCKOPT, OPTIONS, OpenTuple, SubOption, open_tuple,
 };
+use mptcpapi::subflow_option_table;
 
 use crate::sys::seccomp::Call;
 use crate::trace::Moved;
@@ -41,39 +40,12 @@ fn level(number: i32) -> String {
     named(number, &names)
 }
 
-fn option_name(number: i32) -> String {
-    let names = [
-        (42, "MPTCP_ENABLED"),
-        (43, "MPTCP_SCHEDULER"),
-        (44, "MPTCP_PATH_MANAGER"),
-        (45, "MPTCP_INFO"),
-        (MPTCP_GET_SUB_IDS, "MPTCP_GET_SUB_IDS"),
-        (MPTCP_CLOSE_SUB_ID, "MPTCP_CLOSE_SUB_ID"),
-        (MPTCP_GET_SUB_TUPLE, "MPTCP_GET_SUB_TUPLE"),
-        (MPTCP_OPEN_SUB_TUPLE, "MPTCP_OPEN_SUB_TUPLE"),
-        (MPTCP_GET_SUB_INFO, "MPTCP_GET_SUB_INFO"),
-        (MPTCP_SUB_GETSOCKOPT, "MPTCP_SUB_GETSOCKOPT"),
-        (MPTCP_SUB_SETSOCKOPT, "MPTCP_SUB_SETSOCKOPT"),
-    ];
-    named(number, &names)
-}
-
 /// The option of a subflow that an inner request is about.
-fn inner_name(at: i32, number: i32) -> String {
-    let names: &[(i32, &str)] = match at {
-        libc::IPPROTO_IP => &[(libc::IP_TOS, "IP_TOS"), (libc::IP_TTL, "IP_TTL")],
-        libc::IPPROTO_TCP => &[
-            (libc::TCP_INFO, "TCP_INFO"),
-            (libc::TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT"),
-            (libc::TCP_CONGESTION, "TCP_CONGESTION"),
-            (libc::TCP_NODELAY, "TCP_NODELAY"),
-            (libc::TCP_MAXSEG, "TCP_MAXSEG"),
-        ],
-        libc::SOL_SOCKET => &[(libc::SO_MARK, "SO_MARK"), (libc::SO_PRIORITY, "SO_PRIORITY")],
-        libc::IPPROTO_IPV6 => &[(libc::IPV6_TCLASS, "IPV6_TCLASS")],
-        _ => &[],
-    };
-    named(number, names)
+fn inner(at: i32, number: i32) -> String {
+    match subflow_option_table().iter().find(|row| (row.level, row.name) == (at, number)) {
+        Some(row) => format!("{}, {}", row.words.0, row.words.1),
+        None => format!("{}, {number}", level(at)),
+    }
 }
 
 /// What was read from an address first, and what was written to it last.
@@ -85,6 +57,15 @@ fn at(moved: &[Moved], address: u64) -> [Option<&[u8]>; 2] {
 
 fn number(bytes: Option<&[u8]>) -> Option<u32> {
     bytes.and_then(<[u8]>::first_chunk).map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+/// A length that lies there, before and after, where it was looked at.
+fn length(moved: &[Moved], address: u64) -> String {
+    match at(moved, address).map(number) {
+        [Some(before), Some(after)] if before != after => format!("[{before} => {after}]"),
+        [Some(length), _] | [None, Some(length)] => format!("[{length}]"),
+        [None, None] => format!("{address:#x}"),
+    }
 }
 
 /// getsockopt() or setsockopt(), with what was moved for it.
@@ -102,14 +83,9 @@ pub(crate) fn option(call: &Call, moved: &[Moved]) -> String {
     if value.is_empty() {
         value = format!("{:#x}", call.arguments[3]);
     }
-    let length = match (is_get, at(moved, call.arguments[4]).map(number)) {
-        (false, _) => (call.arguments[4] as u32).to_string(),
-        (true, [Some(before), Some(after)]) if before != after => format!("[{before} => {after}]"),
-        (true, [Some(length), _] | [None, Some(length)]) => format!("[{length}]"),
-        (true, [None, None]) => format!("{:#x}", call.arguments[4]),
-    };
+    let length = if is_get { length(moved, call.arguments[4]) } else { (call.arguments[4] as u32).to_string() };
     let verb = if is_get { "getsockopt" } else { "setsockopt" };
-    format!("{verb}({}, {}, {}, {value}, {length})", call.int(0), level(call.int(1)), option_name(name))
+    format!("{verb}({}, {}, {}, {value}, {length})", call.int(0), level(call.int(1)), named(name, OPTIONS))
 }
 
 /// A call whose arguments are not shown.
@@ -155,50 +131,29 @@ fn sub_status(id: u8, flags: u8) -> String {
     format!("{{id={id}, {}}}", if set.is_empty() { "0".into() } else { set.join("|") })
 }
 
-/// An id, a priority in the draft's form, and two addresses whose family the length tells.
 fn tuple(bytes: &[u8]) -> String {
-    let Some(id) = bytes.first() else { return String::new() };
-    let addresses = match bytes.len() {
-        33 | 57 => &bytes[1..],
-        34 | 58 => &bytes[2..],
-        _ => return hex(bytes),
-    };
-    let (local, remote) = addresses.split_at(addresses.len() / 2);
-    format!("{{id={id}, local={}, remote={}}}", address(local), address(remote))
-}
-
-/// A struct sockaddr_in or sockaddr_in6.
-fn address(bytes: &[u8]) -> SocketAddr {
-    let port = u16::from_be_bytes([bytes[2], bytes[3]]);
-    match bytes[8..].first_chunk::<16>() {
-        Some(v6) => (Ipv6Addr::from(*v6), port).into(),
-        None => (Ipv4Addr::new(bytes[4], bytes[5], bytes[6], bytes[7]), port).into(),
+    match (bytes.first(), open_tuple(bytes)) {
+        (Some(id), Some(OpenTuple { local, remote, .. })) => format!("{{id={id}, local={local}, remote={remote}}}"),
+        _ => hex(bytes),
     }
 }
 
 fn sub_option(name: i32, bytes: &[u8], moved: &[Moved]) -> String {
-    let word = |place: usize| number(bytes.get(place..)).unwrap_or_default();
-    let pointer = |place: usize| {
-        let bytes = bytes.get(place..).and_then(<[u8]>::first_chunk);
-        bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
-    };
-    let (at_level, inner) = (word(4) as i32, word(8) as i32);
-    let what = |place| at(moved, place);
-    let value = match (name, what(pointer(16))) {
-        (MPTCP_SUB_GETSOCKOPT, [_, Some(read)]) | (_, [Some(read), _]) => match read.first_chunk() {
-            Some(bytes) if read.len() == 4 => format!("[{}]", i32::from_ne_bytes(*bytes)),
-            _ => hex(read),
+    let Some(option) = bytes.first_chunk().map(SubOption::new) else { return hex(bytes) };
+    let is_get = name == MPTCP_SUB_GETSOCKOPT;
+    let value = match (is_get, at(moved, option.value)) {
+        (true, [_, Some(bytes)]) | (_, [Some(bytes), _]) => match bytes.first_chunk() {
+            Some(number) if bytes.len() == 4 => format!("[{}]", i32::from_ne_bytes(*number)),
+            _ => hex(bytes),
         },
-        _ => format!("{:#x}", pointer(16)),
+        _ => format!("{:#x}", option.value),
     };
-    let length = match (name, what(pointer(24)).map(number)) {
-        (MPTCP_SUB_GETSOCKOPT, [Some(before), Some(after)]) if before != after => format!("[{before} => {after}]"),
-        (MPTCP_SUB_GETSOCKOPT, [Some(length), _]) => format!("[{length}]"),
-        (MPTCP_SUB_GETSOCKOPT, _) => format!("{:#x}", pointer(24)),
-        _ => word(24).to_string(),
+    let length = if is_get {
+        length(moved, option.length)
+    } else {
+        option.set_length().map_or_else(|| "?".into(), |length| length.to_string())
     };
-    let names = [level(at_level), inner_name(at_level, inner)];
-    format!("{{id={}, {}, optval={value}, optlen={length}}}", bytes[0], names.join(", "))
+    format!("{{id={}, {}, optval={value}, optlen={length}}}", option.id, inner(option.level, option.name))
 }
 
 /// The beginning of what has no names.

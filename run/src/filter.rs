@@ -8,6 +8,11 @@ use libc::{
     sock_filter,
 };
 
+use mptcpapi::paper::{
+    MPTCP_CLOSE_SUB_ID, MPTCP_ENABLED, MPTCP_GET_SUB_IDS, MPTCP_GET_SUB_INFO, MPTCP_GET_SUB_TUPLE, MPTCP_INFO,
+    MPTCP_OPEN_SUB_TUPLE, MPTCP_PATH_MANAGER, MPTCP_SCHEDULER, MPTCP_SUB_GETSOCKOPT, MPTCP_SUB_SETSOCKOPT,
+};
+
 use crate::Options;
 
 #[cfg(target_arch = "x86_64")]
@@ -17,10 +22,18 @@ const ARCHITECTURE: Option<u32> = Some(0xc000_00b7);
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const ARCHITECTURE: Option<u32> = None;
 
-/// `MPTCP_GET_SUB_IDS` to `MPTCP_OPEN_SUB_TUPLE`, the one that never did anything, `MPTCP_SUB_GETSOCKOPT` and its twin.
-pub(crate) const PAPER: [i32; 7] = [66, 67, 68, 69, 70, 71, 72];
-/// `MPTCP_ENABLED`, `MPTCP_SCHEDULER`, `MPTCP_PATH_MANAGER`, `MPTCP_INFO` of the old kernel.
-const STOCK: [i32; 4] = [42, 43, 44, 45];
+/// One of them never did anything.
+pub(crate) const PAPER: [i32; 7] = [
+    MPTCP_GET_SUB_IDS,
+    MPTCP_CLOSE_SUB_ID,
+    MPTCP_GET_SUB_TUPLE,
+    MPTCP_OPEN_SUB_TUPLE,
+    MPTCP_GET_SUB_INFO,
+    MPTCP_SUB_GETSOCKOPT,
+    MPTCP_SUB_SETSOCKOPT,
+];
+/// Of the later kernels.
+const STOCK: [i32; 4] = [MPTCP_ENABLED, MPTCP_SCHEDULER, MPTCP_PATH_MANAGER, MPTCP_INFO];
 
 /// Where the kernel tells the program: number, architecture, instruction pointer, arguments.
 const NUMBER_AT: u32 = 0;

@@ -8,7 +8,7 @@ use bitflags::bitflags;
 /// The longest `struct mptcp_sub_tuple` that anybody passes: IPv6, as in the draft.
 pub(crate) const TUPLE_MAX: usize = 58;
 /// `struct mptcp_sub_getsockopt` and `struct mptcp_sub_setsockopt`.
-pub(crate) const SUB_OPTION_SIZE: usize = 32;
+pub const SUB_OPTION_SIZE: usize = 32;
 
 const SOCKADDR_IN: usize = 16;
 const SOCKADDR_IN6: usize = 28;
@@ -63,15 +63,18 @@ pub(crate) fn put_sub_tuple(id: u8, local: SocketAddr, remote: SocketAddr) -> Ve
 
 /// What OPEN_SUB_TUPLE is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OpenTuple {
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
-    pub(crate) low_prio: bool,
+pub struct OpenTuple {
+    /// From here; port 0 is the kernel's choice.
+    pub local: SocketAddr,
+    /// To there; port 0 is the connection's.
+    pub remote: SocketAddr,
+    /// As a backup.
+    pub low_prio: bool,
 }
 
 /// The length alone tells the family, and whether there is a `prio` (draft-00) before the addresses. The families that
 /// stand in the addresses were never looked at.
-pub(crate) fn open_tuple(bytes: &[u8]) -> Option<OpenTuple> {
+pub fn open_tuple(bytes: &[u8]) -> Option<OpenTuple> {
     let (low_prio, addresses) = match bytes.len() {
         33 | 57 => (false, &bytes[1..]),
         34 | TUPLE_MAX => (bytes[1] != 0, &bytes[2..]),
@@ -100,23 +103,29 @@ fn address(bytes: &[u8]) -> Option<SocketAddr> {
 
 /// `struct mptcp_sub_getsockopt` or `struct mptcp_sub_setsockopt`: of the first, `length` is the address of a length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SubOption {
-    pub(crate) id: u8,
-    pub(crate) level: i32,
-    pub(crate) name: i32,
-    pub(crate) value: u64,
-    pub(crate) length: u64,
+pub struct SubOption {
+    /// Of the subflow.
+    pub id: u8,
+    /// Of the option.
+    pub level: i32,
+    /// Its number.
+    pub name: i32,
+    /// Where its value is.
+    pub value: u64,
+    /// How long that is, or where that is said.
+    pub length: u64,
 }
 
 impl SubOption {
-    pub(crate) fn new(bytes: &[u8; SUB_OPTION_SIZE]) -> Self {
+    /// From its bytes.
+    pub fn new(bytes: &[u8; SUB_OPTION_SIZE]) -> Self {
         let number = |place: usize| i32::from_ne_bytes(std::array::from_fn(|index| bytes[place + index]));
         let pointer = |place: usize| u64::from_ne_bytes(std::array::from_fn(|index| bytes[place + index]));
         SubOption { id: bytes[0], level: number(4), name: number(8), value: pointer(16), length: pointer(24) }
     }
 
     /// The length of the value to set: an `unsigned int`, and padding. None where it is too much for an `int`.
-    pub(crate) fn set_length(&self) -> Option<usize> {
+    pub fn set_length(&self) -> Option<usize> {
         let bytes = self.length.to_ne_bytes();
         usize::try_from(i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).ok()
     }

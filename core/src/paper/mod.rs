@@ -26,6 +26,9 @@ pub use bytes::{Caller, answer_getsockopt, answer_setsockopt};
 use engine::{Numbered, View};
 use rights::Rights;
 
+/// Requests as they lie in memory, for those who show them.
+#[doc(hidden)]
+pub use crate::codec::paper::{OpenTuple, SUB_OPTION_SIZE, SubOption, open_tuple};
 use crate::error::Result;
 pub use crate::sys::memory::ProcessMemory;
 
