@@ -74,6 +74,13 @@ def test_wrong_arguments(connection: Connection) -> None:
             put(1, TCP, USER_TIMEOUT, number)
         with pytest.raises(ValueError, match="out of range"):
             get(2 * number, TCP, NODELAY)
+    for subflow in (-1, 2**32, -(2**70)):
+        with pytest.raises(ValueError, match="out of range"):
+            get(subflow, TCP, NODELAY)
+        with pytest.raises(ValueError, match="out of range"):
+            put(subflow, TCP, NODELAY, 1)
+        with pytest.raises(ValueError, match="out of range"):
+            any_connection.setsockopts([(1, TCP, NODELAY, 1), (subflow, TCP, NODELAY, 1)])
     with pytest.raises(UnicodeEncodeError):
         put(1, TCP, CONGESTION, "\ud800")
     for options in (1, None, [1], [[1, TCP, NODELAY, 1]], [(1, TCP, NODELAY, None)], [("1", TCP, NODELAY, 1)]):

@@ -11,6 +11,7 @@ from command import Command
 from conftest import Server, Start
 from kernel import destroy_subflow
 from lab import Lab, wait_until
+from test_control import connect_app
 from test_reading import connect, exchange, receive, wait_subflows
 
 READS = ("info", "subflows", "detail")
@@ -214,3 +215,41 @@ def test_no_netlink_here(start: Start, lab: Lab, server: Server) -> None:
     assert (error.kind, error.errno, error.hint) == ("PermissionDenied", errno.EPERM, True)
     info = command.ask("info", 1)
     assert (info["subflows"], info["server_side"], info["path_manager"]) == (2, None, "unknown")
+
+
+TOS = f"{socket.IPPROTO_IP} {socket.IP_TOS}"
+WITH_ID = (
+    "closesubflow 1 {}",
+    "resetsubflow 1 {}",
+    "abandon 1 {}",
+    "backup 1 {} 1",
+    f"getopt 1 {{}} {TOS} int",
+    f"setopt 1 {{}} {TOS} int:40",
+)
+WITH_ID_OF_THE_PAPER = (
+    "papertuple 1 {}",
+    "paperclose 1 {}",
+    f"papergetopt 1 {{}} {TOS} int",
+    f"papersetopt 1 {{}} {TOS} int:40",
+)
+
+
+@pytest.mark.lab(endpoints=False)
+def test_ids_that_no_subflow_has(command: Command, lab: Lab, server: Server, language: str) -> None:
+    """The largest and those below zero too: of these C makes large ones, the others do not take them."""
+    other = connect_app(command, lab, server)
+    command.ask("open", 1, f"local={lab.client_address(2)}")
+    before = [(s["id"], s["backup"], s["tos"]) for s in command.ask("detail", 1)]
+    below_zero = "NoSuchSubflow" if language == "c" else "Usage"
+    for lines, number, largest in (
+        (WITH_ID, errno.ENOENT, 2**32 - 1),
+        (WITH_ID_OF_THE_PAPER, errno.EINVAL, 255),
+    ):
+        for line in (line.format(subflow) for line in lines for subflow in (0, 9, largest)):
+            error = command.error(line)
+            assert (line, error.kind, error.errno) == (line, "NoSuchSubflow", number)
+        for line in (line.format(subflow) for line in lines for subflow in (-1, -2)):
+            error = command.error(line)
+            assert (line, error.kind) == (line, below_zero)
+    assert [(s["id"], s["backup"], s["tos"]) for s in command.ask("detail", 1)] == before
+    exchange(command, other)

@@ -225,12 +225,15 @@ def failure(error: OSError, name: str) -> dict[str, Any]:
 
 def answer(line: str) -> dict[str, Any]:
     name, *words = line.split()
+    usage = {"error": {"kind": "Usage", "errno": None, "subflow": None, "operation": name, "hint": False}}
     if name not in COMMANDS:
-        return {"error": {"kind": "Usage", "errno": None, "subflow": None, "operation": name, "hint": False}}
+        return usage
     try:
         return {"ok": COMMANDS[name](*words)}
     except OSError as error:
         return {"error": failure(error, name)}
+    except ValueError:
+        return usage
 
 
 def main() -> None:
