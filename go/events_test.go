@@ -72,8 +72,10 @@ func watched(t testing.TB, ctx context.Context, view *mptcpapi.Conn) <-chan mptc
 }
 
 func TestEvents(t *testing.T) {
-	conn, view := dialApp(t)
+	dialApp(t)
 	nothingLeft(t, func() {
+		// Each round ends its connection.
+		conn, view := dialApp(t)
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		events, twin := watched(t, ctx, view), watched(t, context.Background(), view)
@@ -124,11 +126,9 @@ func TestEventSourceLeavesNothing(t *testing.T) {
 }
 
 func TestEventsWithoutPrivilege(t *testing.T) {
-	needLab(t)
-	conn := dial(t, server(t), "echo")
-	echo(t, conn, "data has flowed")
-	view := from(t, conn)
 	nothingLeft(t, func() {
+		// Each round ends its connection. Before it no subflow is to come any more: that would be an event.
+		conn, view := allPaths(t)
 		var events <-chan mptcpapi.Event
 		withoutCapabilities(t, func() {
 			events = watched(t, context.Background(), view)

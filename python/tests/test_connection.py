@@ -67,7 +67,12 @@ def test_two_subflows(lab: Lab, connect: Connect, family: int) -> None:
 
 
 def test_detail(lab: Lab, pair: Pair) -> None:
-    first, second = wait_subflows(pair.client, 2, detail=True)
+    def confirmed() -> list[mptcpapi.Subflow] | None:
+        """A subflow is there before the peer has confirmed it."""
+        subflows = Connection(pair.client).subflows(detail=True)
+        return subflows if all(subflow.fully_established for subflow in subflows) else None
+
+    first, second = wait_until(confirmed, "the peer's word")
     assert (first.local_id, first.remote_id, second.remote_id) == (0, 0, 0)
     assert second.local_id not in (None, 0)
     for subflow in (first, second):
