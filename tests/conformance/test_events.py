@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import errno
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from command import Command
 from conftest import Server, Start
 from kernel import destroy_subflow
-from lab import Lab
+from lab import Lab, wait_until
 from test_control import connect_app
 from test_reading import connect, exchange
 
@@ -56,6 +57,12 @@ def test_established_is_the_moment_to_open(command: Command, lab: Lab, server: S
     command.ask("open", 1, f"local={lab.client_address(2)}", "timeout=1")
 
 
+def is_heard(pid: int) -> bool:
+    """A generic netlink socket of this process's network namespace is in a group."""
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]]
+    return any(row[1] == "16" and int(row[3], 16) for row in rows)
+
+
 def test_what_the_peer_does(start: Start, lab: Lab) -> None:
     """Announcements, priorities and resets of the other side."""
     command, behind = start(), start("server")
@@ -63,6 +70,7 @@ def test_what_the_peer_does(start: Start, lab: Lab) -> None:
     lab.sysctl_server("net.mptcp.path_manager", "userspace")
     # A server under the userspace path manager takes joins only while somebody listens to its events.
     watcher = lab.run_server(["ip", "mptcp", "monitor"], stdout=-3)
+    wait_until(lambda: is_heard(watcher.pid), "it listens")
     command.ask("connectapp", 1, lab.server_address(1), port)
     behind.ask("accept", 1, 2)
     command.ask("send", 1, "ping")
