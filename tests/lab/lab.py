@@ -33,8 +33,9 @@ DEFAULT_PORT = 5201
 PATH_MANAGERS = ("kernel", "userspace")
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 5) -> Any:
-    """Wait until `condition()` is true and return its value; AssertionError if it never is."""
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    """Wait until `condition()` is true and return its value; AssertionError if it never is. A test that passes does not
+    wait so long."""
     end = time.monotonic() + seconds
     while True:
         value = condition()
