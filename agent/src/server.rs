@@ -247,8 +247,8 @@ impl Server {
                 self.look_whether_full();
                 self.closing.ring();
                 let is_told = self.tell_unwritten();
-                self.users.sweep(self.policy().switch_share);
                 let again = self.namespaces.sweep(&self.line).or((!is_told).then_some(IDLE));
+                self.users.sweep(self.policy().switch_share, |namespace| self.namespaces.knows(namespace));
                 if let Some(time) = again {
                     self.sweep_timer.within(time);
                 }

@@ -32,6 +32,8 @@ const SWITCH_AT_ONCE: f64 = 10.0;
 /// and so many seconds more at once.
 const KERNEL_SHARE: f64 = 0.05;
 const KERNEL_AT_ONCE: f64 = 1.0;
+/// So many sockets for events are remembered before it is looked which are left.
+const LOOK_AT: usize = 16;
 /// Lines of the log at once, in seconds of a user's share of them.
 const LINES_AT_ONCE: f64 = 10.0;
 
@@ -128,7 +130,9 @@ struct State {
     running: Option<Running>,
     connections: usize,
     watched: HashSet<(u64, u64)>,
+    /// When it was looked which of them are left, and with how many it is done again.
     looked: Option<Instant>,
+    look_at: usize,
     strikes: Strikes,
     begins: Strikes,
     late: Bucket,
@@ -363,7 +367,8 @@ impl User {
     ) -> bool {
         const LOOK_AGAIN: Duration = Duration::from_millis(500);
         let mut state = lock(&self.state);
-        if state.watched.len() >= most && state.looked.is_none_or(|looked| looked.elapsed() > LOOK_AGAIN) {
+        let look_at = state.look_at.max(LOOK_AT).min(most);
+        if state.watched.len() >= look_at && state.looked.is_none_or(|looked| looked.elapsed() > LOOK_AGAIN) {
             drop(state);
             let live = live();
             state = lock(&self.state);
@@ -376,12 +381,22 @@ impl User {
                     },
                 );
             }
+            // What is gone never takes more room than what is left.
+            state.look_at = 2 * state.watched.len();
         }
         let has_room = state.watched.len() < most;
         if has_room {
             state.watched.insert((namespace, number));
         }
         has_room
+    }
+
+    /// Nobody asks for the user any more: of a namespace that nobody uses either, nothing is kept.
+    fn forget_watched(&self, is_known: impl Fn(u64) -> bool) {
+        let mut state = lock(&self.state);
+        if state.connections == 0 {
+            state.watched.retain(|(place, _)| is_known(*place));
+        }
     }
 
     /// Nothing of the user's is left to remember.
@@ -427,8 +442,12 @@ impl Users {
         lock(&self.0).values().cloned().collect()
     }
 
-    pub(crate) fn sweep(&self, share: f64) {
-        lock(&self.0).retain(|_, user| Arc::strong_count(user) > 1 || !user.is_forgotten(share));
+    /// `is_known`: the namespace is one that the agent has.
+    pub(crate) fn sweep(&self, share: f64, is_known: impl Fn(u64) -> bool) {
+        lock(&self.0).retain(|_, user| {
+            user.forget_watched(&is_known);
+            Arc::strong_count(user) > 1 || !user.is_forgotten(share)
+        });
     }
 }
 

@@ -14,7 +14,7 @@ from running import Agent, wait_until
 from test_events import token_of
 from test_others import Open, create
 from test_others import open_as as open_as
-from wire import BEGIN, DESTROY, DONE, HELLO, NOBODY, REMOVE, WATCH, Client, Request, closing
+from wire import BEGIN, DESTROY, DONE, HELLO, NOBODY, REMOVE, WATCH, Request, client_of, closing
 
 SO_NETNS_COOKIE = 71
 
@@ -25,15 +25,6 @@ def watched() -> Iterator[Agent]:
     agent = Agent(policy='users = ["nobody"]')
     yield agent
     agent.stop()
-
-
-def client_of(agent: Agent, uid: int) -> Client:
-    """By this process itself."""
-    os.seteuid(uid)
-    try:
-        return Client(agent.socket, uid)
-    finally:
-        os.seteuid(0)
 
 
 def cookie_of(one: socket.socket) -> int:
@@ -49,7 +40,7 @@ def test_changes(watched: Agent, open_as: Open, lab: Lab) -> None:
     who = f"uid={NOBODY} pid={os.getpid()}"
     which = f"netns={cookie_of(one):x} token={token_of(one)}"
     own, other = f"{lab.client_address(2)}:20001", f"{lab.server_address(1)}:{lab._port}"
-    with client_of(watched, NOBODY) as client:
+    with client_of(watched.socket, NOBODY) as client:
         request = create(lab, 20_001)
         assert client.ask(request, [one.fileno()]).errno == 0
         says(watched, f"done op=open {who} {which} local={own} remote={other} id=2 errno=0")
@@ -72,7 +63,7 @@ def test_changes(watched: Agent, open_as: Open, lab: Lab) -> None:
 def test_hand_shakes(watched: Agent, open_as: Open) -> None:
     one = open_as(NOBODY)
     who = f"uid={NOBODY} pid={os.getpid()}"
-    with client_of(watched, NOBODY) as client:
+    with client_of(watched.socket, NOBODY) as client:
         # The namespace is an application's already: nothing is ever late.
         assert client.ask(Request(BEGIN), [one.fileno()]).errno == 0
         assert client.ask(Request(DONE)).errno == 0
@@ -85,7 +76,7 @@ def test_hand_shakes(watched: Agent, open_as: Open) -> None:
 def test_who_is_not_admitted(watched: Agent, open_as: Open) -> None:
     one = open_as(NOBODY)
     who = f'uid=1003 pid={os.getpid()} errno={errno.EPERM} text="the agent\'s policy does not admit this user"'
-    with client_of(watched, 1003) as client:
+    with client_of(watched.socket, 1003) as client:
         for operation, name in (HELLO, "hello"), (BEGIN, "begin"), (REMOVE, "withdraw"):
             fds = [one.fileno()] * (operation != HELLO)
             assert client.ask(Request(operation), fds).errno == errno.EPERM

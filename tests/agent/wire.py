@@ -143,6 +143,15 @@ def connect_as(uid: int, path: str) -> socket.socket:
     return socket.socket(fileno=fds[0])
 
 
+def client_of(path: str, uid: int) -> Client:
+    """By this process itself, for a moment that user's."""
+    os.seteuid(uid)
+    try:
+        return Client(path, uid)
+    finally:
+        os.seteuid(0)
+
+
 @contextlib.contextmanager
 def closing(*fds: int) -> Iterator[None]:
     try:

@@ -67,6 +67,25 @@ fn shares() {
     std::thread::sleep(Duration::from_millis(501));
     assert!(user.watches(1, 3, 2, || Some(HashSet::from([2])), |_| true));
 }
+
+#[test]
+fn what_is_closed_is_not_remembered() {
+    let users = Users::default();
+    let user = users.of(1000, 1, 1);
+    let watch = |number| user.watches(1, number, 1000, || Some(HashSet::from([0, 1])), |_| true);
+    assert!((0..LOOK_AT as u64).all(watch));
+    assert_eq!(lock(&user.state).watched.len(), LOOK_AT);
+    // The next one finds that two are left.
+    assert!(watch(100) && lock(&user.state).watched.len() == 3);
+    let number = || lock(&users.0).len();
+    let weak = Arc::downgrade(&user);
+    drop(user);
+    users.sweep(0.05, |_| true);
+    assert_eq!(number(), 1);
+    users.sweep(0.05, |_| false);
+    assert!(number() == 0 && weak.upgrade().is_none());
+}
+
 #[test]
 fn who_holds_up_the_kernel_waits() {
     let user = user();
