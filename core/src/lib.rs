@@ -30,6 +30,7 @@ mod detail;
 mod endpoints;
 mod error;
 mod features;
+mod first_port;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 #[allow(missing_docs)]

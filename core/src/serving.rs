@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the agent is made of, for the agent: see the crate of that name. No part of the interface.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
 pub use crate::codec::agent::{CommandFor, Operation, REPLY_SIZE, REQUEST_SIZE, Reply, Request, SOCKET};
@@ -12,8 +10,9 @@ use crate::codec::netlink::{Family, Outcome};
 use crate::codec::read_prefix;
 use crate::codec::uapi::{MPTCP_INFO, MptcpInfo, SOL_MPTCP};
 use crate::detail;
+pub use crate::first_port::{FirstPort, is_privileged};
 use crate::pm;
-pub use crate::switch::{Setting, SwitchLock};
+pub use crate::switch::{Setting, SwitchLock, repair};
 use crate::sys::filter::lock_to_token;
 use crate::sys::netlink::{NetlinkSocket, namespace_of};
 use crate::sys::serving;
@@ -100,6 +99,11 @@ pub fn keep_open(fd: OwnedFd) -> io::Result<()> {
     serving::keep_open(fd)
 }
 
+/// Closes all descriptors but these, of a process in which nothing else uses any.
+pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    serving::close_all_but(kept)
+}
+
 /// Divides the process, which has one thread: the number of the child, or None in the child.
 pub fn fork() -> io::Result<Option<u32>> {
     serving::fork()
@@ -114,35 +118,6 @@ pub fn open_netlink() -> io::Result<[OwnedFd; 2]> {
 /// A socket with which [`SwitchLock::on`] takes the lock of the calling thread's network namespace, from anywhere.
 pub fn open_lock() -> io::Result<UnixDatagram> {
     crate::switch::deaf_socket()
-}
-
-/// Tells the first local port of a network namespace that is not the administrator's.
-#[derive(Debug)]
-pub struct FirstPort(File);
-
-impl FirstPort {
-    /// Of the calling thread's network namespace.
-    pub fn open() -> io::Result<FirstPort> {
-        File::open("/proc/sys/net/ipv4/ip_unprivileged_port_start").map(FirstPort)
-    }
-
-    /// What another process has opened.
-    pub fn from_fd(fd: OwnedFd) -> FirstPort {
-        FirstPort(fd.into())
-    }
-
-    /// For another process.
-    pub fn into_fd(self) -> OwnedFd {
-        self.0.into()
-    }
-
-    /// As it is now.
-    pub fn read(&self) -> io::Result<u16> {
-        let mut bytes = [0; 16];
-        let length = self.0.read_at(&mut bytes, 0)?;
-        let text = std::str::from_utf8(&bytes[..length]).unwrap_or_default();
-        text.trim_ascii().parse().map_err(|_| io::ErrorKind::InvalidData.into())
-    }
 }
 
 /// What the kernel calls its path manager: the same in every namespace.

@@ -78,6 +78,22 @@ pub(crate) fn with_userspace_path_manager(
     Err(Error::os(OPERATION, libc::EAGAIN).with_hint("another program keeps writing net.mptcp.path_manager"))
 }
 
+/// Puts back what a killed process of this user's left switched in the calling thread's network namespace.
+///
+/// # Errors
+/// As [`with_userspace_path_manager`].
+#[cfg(feature = "agent")]
+pub fn repair() -> Result<()> {
+    let _no_fork = hold_off_forks();
+    let held = SwitchLock::hold()?;
+    let marker = Marker::open(&held.0);
+    if marker.is_set() {
+        let setting = Setting::open(true).map_err(|error| explain(&error))?;
+        drop(Restore { setting: &setting, marker: &marker });
+    }
+    Ok(())
+}
+
 /// Puts the kernel's path manager back on every way out, a panic included.
 struct Restore<'a> {
     setting: &'a Setting,

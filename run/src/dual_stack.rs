@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use mptcpapi::paper::Memory;
+use mptcpapi::serving::is_privileged;
 use mptcpapi::socket2::{SockAddr, SockRef};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fchmod, fcntl_getfl, fcntl_setfl, fstat};
@@ -201,10 +202,4 @@ impl Asked<'_> {
 fn mapped(address: SocketAddrV4) -> SocketAddrV6 {
     let ip: Ipv6Addr = address.ip().to_ipv6_mapped();
     SocketAddrV6::new(ip, address.port(), 0, 0)
-}
-
-fn is_privileged(port: u16) -> bool {
-    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
-    let first = first.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024);
-    port != 0 && port < first
 }

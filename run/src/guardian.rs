@@ -7,9 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
-use mptcpapi::serving::fork;
-use mptcpapi::socket2::Domain;
-use mptcpapi::{Control, SocketOptions};
+use mptcpapi::Control;
+use mptcpapi::serving::{fork, repair};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, waitpid};
 
@@ -160,8 +159,8 @@ impl Guardian {
             let _ = self.listener.answer(call.id, without_supervisor(&call));
         }
         if self.is_settled && self.control == Control::App {
-            // It may have left the namespace's path manager switched: whoever makes the next such socket puts that back.
-            let _ = SocketOptions::new().control(Control::App).socket(Domain::IPV4);
+            // It may have left the namespace's path manager switched.
+            let _ = repair();
         }
     }
 

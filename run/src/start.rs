@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mptcpapi::serving::fork;
+use mptcpapi::serving::{close_all_but, fork};
 use nix::errno::Errno;
 use rustix::process::{getpid, set_child_subreaper};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
@@ -125,7 +125,7 @@ pub(crate) fn keep_only(kept: &[RawFd]) -> io::Result<()> {
         }
     }
     drop(nothing);
-    process::close_all_but(&[kept, &[0, 1, 2]].concat())
+    close_all_but(&[kept, &[0, 1, 2]].concat())
 }
 
 /// In a process of its own, which has done nothing yet.

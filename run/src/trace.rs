@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Calls in words, a line each, much as strace writes them: what was read of the caller's memory, and what was written.
 
+use std::cell::{Ref, RefCell};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mptcpapi::Error;
 use mptcpapi::paper::Memory;
@@ -95,20 +95,20 @@ pub(crate) struct Moved {
 /// Memory that is watched.
 pub(crate) struct Recorder<'a> {
     memory: &'a dyn Memory,
-    moved: Mutex<Vec<Moved>>,
+    moved: RefCell<Vec<Moved>>,
 }
 
 impl<'a> Recorder<'a> {
     pub(crate) fn new(memory: &'a dyn Memory) -> Recorder<'a> {
-        Recorder { memory, moved: Mutex::default() }
+        Recorder { memory, moved: RefCell::default() }
     }
 
-    fn moved(&self) -> MutexGuard<'_, Vec<Moved>> {
-        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    fn moved(&self) -> Ref<'_, Vec<Moved>> {
+        self.moved.borrow()
     }
 
     fn record(&self, address: u64, bytes: &[u8], written: bool) {
-        self.moved().push(Moved { address, bytes: bytes.to_vec(), written });
+        self.moved.borrow_mut().push(Moved { address, bytes: bytes.to_vec(), written });
     }
 }
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from lab import Lab, wait_until
 from supervision import is_alive, program, supervisor
 
 Start = Callable[..., subprocess.Popen[str]]
+SO_NETNS_COOKIE = 71
 
 #: Says each time what it gets is another thing than before, and ends where asked to.
 CALLS = """
@@ -66,6 +69,25 @@ def test_the_supervisor(calling: Callable[[], subprocess.Popen[str]], lab: Lab) 
         assert (output, errors, process.returncode) == ("", TOLD, 9)
         # Also where it died with the switch on.
         assert lab.sysctl_client("net.mptcp.path_manager") == "kernel"
+
+
+def test_the_supervisor_in_the_middle_of_a_switch(users: None, lab: Lab, start: Start) -> None:
+    """Nobody makes another socket that would put it back."""
+    process = start(["cat"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    above = supervisor(process.pid)
+    with lab.enter("client"), socket.socket() as one:
+        cookie = int.from_bytes(one.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+    mark = Path(f"/run/mptcpapi/path_manager-{cookie:x}")
+    mark.parent.mkdir(mode=0o700, exist_ok=True)
+    mark.write_bytes(b"\1")
+    try:
+        lab.sysctl_client("net.mptcp.pm_type", 1)
+        os.kill(above, signal.SIGKILL)
+        wait_until(lambda: lab.sysctl_client("net.mptcp.pm_type") == "0", "the kernel's path manager")
+        wait_until(lambda: not mark.exists(), "the end of the mark")
+    finally:
+        mark.unlink(missing_ok=True)
+    assert process.communicate("")[1] == TOLD and process.returncode == 0
 
 
 def test_the_guardian(calling: Callable[[], subprocess.Popen[str]], lab: Lab) -> None:

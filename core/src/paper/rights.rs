@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::codec::uapi::SO_NETNS_COOKIE;
+use crate::first_port::is_privileged;
 use crate::option::BIND_TO_IFINDEX;
 use crate::sys::sockopt::getsockopt_number;
 
@@ -37,8 +38,7 @@ impl Rights {
     }
 
     fn may_bind(self, port: u16) -> bool {
-        let first = || fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok()?.trim().parse().ok();
-        self == Rights::Own || port == 0 || port >= first().unwrap_or(1024)
+        self == Rights::Own || !is_privileged(port)
     }
 }
 

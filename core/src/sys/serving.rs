@@ -18,11 +18,27 @@ pub(crate) fn namespace_fd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Closes all descriptors of the calling thread but these. For one in which nothing else uses any.
+pub(crate) fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|&fd| u32::try_from(fd).ok()).collect();
+    kept.sort_unstable();
+    let mut from = 0;
+    for fd in kept.into_iter().map(Some).chain([None]) {
+        let to = fd.map_or(Some(u32::MAX), |fd| fd.checked_sub(1));
+        if let Some(to) = to.filter(|&to| from <= to) {
+            // SAFETY: touches no memory of ours. Who owns one of them in this process never uses it again.
+            check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) })?;
+        }
+        from = fd.map_or(u32::MAX, |fd| fd + 1);
+    }
+    Ok(())
+}
+
 /// Keeps this open in a thread that has nothing else open, and shares its descriptors with no other: so it is closed as
 /// soon as the process is killed. All that other threads have open stays so for as long as one of them is stuck in the
 /// kernel.
 pub(crate) fn keep_open(fd: OwnedFd) -> io::Result<()> {
-    let number = fd.as_raw_fd() as libc::c_uint;
+    let number = fd.as_raw_fd();
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::Builder::new().name("alive".into()).spawn(move || {
         // SAFETY: from here on the thread uses no descriptor at all, in no signal handler either; those that it closes
@@ -32,12 +48,8 @@ pub(crate) fn keep_open(fd: OwnedFd) -> io::Result<()> {
             libc::sigfillset(&raw mut all);
             libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
             check(libc::unshare(libc::CLONE_FILES).into())
-                .and_then(|_| check(libc::syscall(libc::SYS_close_range, number + 1, libc::c_uint::MAX, 0)))
-                .and_then(|_| match number.checked_sub(1) {
-                    Some(last) => check(libc::syscall(libc::SYS_close_range, 0, last, 0)),
-                    None => Ok(0),
-                })
-        };
+        }
+        .and_then(|_| close_all_but(&[number]));
         if outcome.is_ok() {
             let _ = sender.send(outcome);
             loop {

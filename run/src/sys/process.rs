@@ -8,22 +8,6 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::check;
 
-/// Closes all descriptors but these. For a process in which nothing else uses any.
-pub(crate) fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
-    let mut kept: Vec<u32> = kept.iter().filter_map(|&fd| u32::try_from(fd).ok()).collect();
-    kept.sort_unstable();
-    let mut from = 0;
-    for fd in kept.into_iter().map(Some).chain([None]) {
-        let to = fd.map_or(Some(u32::MAX), |fd| fd.checked_sub(1));
-        if let Some(to) = to.filter(|&to| from <= to) {
-            // SAFETY: touches no memory of ours. Who owns one of them in this process never uses it again.
-            check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) })?;
-        }
-        from = fd.map_or(u32::MAX, |fd| fd + 1);
-    }
-    Ok(())
-}
-
 /// From now on, this thread and those that it starts have a table of descriptors of their own, without this one: it is
 /// closed when the other threads are gone, whatever becomes of these.
 pub(crate) fn do_without(fd: RawFd) -> io::Result<()> {
