@@ -19,6 +19,8 @@ pub(crate) mod subflow_data;
 #[cfg(test)]
 mod tests;
 pub(crate) mod uapi;
+#[cfg(feature = "agent")]
+pub(crate) mod unix_diag;
 
 pub(crate) use address::{diag_address, put_diag_address, sockaddr, sockaddr_in, sockaddr_in6};
 

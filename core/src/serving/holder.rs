@@ -4,18 +4,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-use crate::codec::netlink::{Message, attributes, messages};
-use crate::codec::uapi::SOCK_DIAG_BY_FAMILY;
+use zerocopy::IntoBytes;
+
+use crate::codec::netlink::messages;
+use crate::codec::unix_diag::{owner, owner_request};
 use crate::switch::LOCK_NAME;
 use crate::sys::netlink::NetlinkSocket;
-
-const REQUEST_SIZE: u32 = 40;
-/// Before the attributes of an answer: `struct unix_diag_msg`.
-const ANSWER_SIZE: usize = 16;
-/// `UNIX_DIAG_UID`, since 5.3.
-const ATTRIBUTE_UID: u16 = 7;
-/// Asks for it.
-const SHOW_UID: u32 = 0x40;
 
 /// The user who made the socket with the switch's lock of the calling thread's network namespace; None where nobody has
 /// it, or the kernel does not say.
@@ -29,30 +23,9 @@ pub fn lock_holder() -> io::Result<Option<u32>> {
     let Some(number) = number else { return Ok(None) };
     let mut socket = NetlinkSocket::open(libc::NETLINK_SOCK_DIAG)?;
     let sequence = socket.sequences(1);
-    socket.send(&request(number, sequence))?;
+    socket.send(owner_request(number, sequence).as_bytes())?;
     let answer = socket.receive_one()?;
     Ok(messages(answer).find_map(|message| owner(&message)))
-}
-
-/// `struct nlmsghdr` and `struct unix_diag_req`, for the socket with this number.
-fn request(number: u32, sequence: u32) -> Vec<u8> {
-    let mut bytes = Vec::from(REQUEST_SIZE.to_ne_bytes());
-    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes.extend((libc::NLM_F_REQUEST as u16).to_ne_bytes());
-    bytes.extend([sequence, 0].map(u32::to_ne_bytes).as_flattened());
-    bytes.extend([libc::AF_UNIX as u8, 0, 0, 0]);
-    // In any state, whatever its cookie is.
-    bytes.extend([u32::MAX, number, SHOW_UID, u32::MAX, u32::MAX].map(u32::to_ne_bytes).as_flattened());
-    bytes
-}
-
-fn owner(answer: &Message<'_>) -> Option<u32> {
-    if answer.kind != SOCK_DIAG_BY_FAMILY {
-        return None;
-    }
-    let mut found = attributes(answer.payload.get(ANSWER_SIZE..)?);
-    let uid = found.find_map(|(kind, value)| (kind == ATTRIBUTE_UID).then_some(value))?;
-    Some(u32::from_ne_bytes(uid.try_into().ok()?))
 }
 
 /// A table of /proc, which anybody can make as long as it likes: an error where it is too long to look through.
