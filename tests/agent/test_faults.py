@@ -48,7 +48,8 @@ Under = Callable[[Call], tuple[Agent, Faults]]
 STEPS = {
     "the namespace of a socket": (Call("ioctl", 1, SIOCGSKNS), errno.EPERM, {"open", "watch", "begin"}),
     "to enter it": (Call("setns"), errno.EPERM, {"open", "begin"}),
-    "sockets in it": (Call("socket", 0, socket.AF_NETLINK), errno.ENOBUFS, {"open", "begin"}),
+    "a look where it is": (Call("socket", 0, socket.AF_UNIX), errno.ENFILE, {"open", "begin"}),
+    "sockets in it": (Call("socket", 0, socket.AF_NETLINK), errno.ENOBUFS, {"open"}),
     "a thread for it": (Call("clone3"), errno.EAGAIN, {"open", "begin"}),
     "the token": (Call("getsockopt", 1, SOL_MPTCP), errno.ENOMEM, {"open", "watch"}),
     "the command": (Call("sendto"), errno.ENOBUFS, {"open"}),

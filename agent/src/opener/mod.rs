@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -201,13 +201,12 @@ fn fetch(namespace: OwnedFd, order: Order, settings: &mut Settings) -> io::Resul
     let inside = thread::Builder::new().spawn(move || -> io::Result<(Fetched, Option<Setting>)> {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
         drop(namespace);
-        let netlink = open_netlink()?;
         // Else all that follows would be of the wrong namespace, maybe this process's own.
-        if cookie_of(netlink[0].as_fd()) != order.cookie {
+        if cookie_of(UnixDatagram::unbound()?.as_fd()) != order.cookie {
             return Err(io::Error::from_raw_os_error(Errno::XDEV.raw_os_error()));
         }
         match order.want {
-            Want::Netlink => Ok(((0, netlink.into()), None)),
+            Want::Netlink => Ok(((0, open_netlink()?.into()), None)),
             Want::Setting => {
                 let setting = Setting::open(true)?;
                 let ([written, effective], shape) = setting.parts();
