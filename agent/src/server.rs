@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mptcpapi::serving::{cookie_of, peer, peer_groups};
+use mptcpapi::serving::{PathManagerFamily, cookie_of, peer, peer_groups};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
@@ -93,32 +93,33 @@ pub(crate) struct Server {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) listener: OwnedFd,
-    pub(crate) end: UnixStream,
-    pub(crate) reload: UnixStream,
+    /// The opener's timer.
     pub(crate) guard: OwnedFd,
+    /// To the opener.
+    pub(crate) line: OwnedFd,
+    pub(crate) family: PathManagerFamily,
     pub(crate) record: Record,
     /// The record, locked.
     pub(crate) serving: File,
-    pub(crate) line: Line,
-    /// The same line, to notice its end.
-    pub(crate) lifeline: OwnedFd,
     /// And where it is from.
     pub(crate) policy: (Option<PathBuf>, Policy),
 }
 
 impl Server {
-    pub(crate) fn new(parts: Parts) -> io::Result<Arc<Server>> {
+    /// `end`, `reload`: readable when the process is told to end, or to read its policy again.
+    pub(crate) fn new(parts: Parts, (end, reload): (UnixStream, UnixStream)) -> io::Result<Arc<Server>> {
         let (policy_path, policy) = parts.policy;
+        let lifeline = parts.line.try_clone()?;
         let limit = getrlimit(Resource::Nofile).current.and_then(|limit| i32::try_from(limit).ok()).unwrap_or(i32::MAX);
         let server = Server {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             home: cookie_of(parts.listener.as_fd()),
             listener: parts.listener,
-            end: parts.end,
-            reload: parts.reload,
+            end,
+            reload,
             guard: (parts.guard, Mutex::default()),
             record: parts.record,
-            line: parts.line,
+            line: Line::new(parts.line, parts.family),
             policy: RwLock::new(policy),
             policy_path,
             metrics: Metrics::default(),
@@ -152,9 +153,9 @@ impl Server {
             epoll::add(&server.epoll, fd, EventData::new_u64(number), EventFlags::IN | EventFlags::ONESHOT)?;
         }
         // Its end is told without being asked for; what else comes is for who asked.
-        epoll::add(&server.epoll, &parts.lifeline, EventData::new_u64(OPENER), EventFlags::ONESHOT)?;
+        epoll::add(&server.epoll, &lifeline, EventData::new_u64(OPENER), EventFlags::ONESHOT)?;
         // It stays open for as long as the process: that is what the opener looks at.
-        std::mem::forget(parts.lifeline);
+        std::mem::forget(lifeline);
         Ok(Arc::new(server))
     }
 

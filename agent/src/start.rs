@@ -23,15 +23,15 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, socketpair};
 use rustix::process::Signal;
-use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::child::{Child, Life, life};
 use crate::flips::{Record, open_own};
-use crate::opener::{Opener, line::Line};
+use crate::opener::Opener;
 use crate::policy::Policy;
 use crate::repair::repair_record;
 use crate::server::{Parts, Server};
+use crate::threads::timer;
 use crate::{Error, Options, log, privileges};
 
 const BACKLOG: i32 = 4096;
@@ -107,8 +107,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     SigSet::all().thread_block().map_err(|errno| Error::io("signals")(errno.into()))?;
     let Some(server) = fork().map_err(Error::io("fork"))? else {
         drop((ours, heard, lock));
-        let parts = Served { life, listener, guard, line: theirs, record, serving, policy, family };
-        let ended = serve(parts, metrics, options);
+        let policy = (options.policy.clone(), policy);
+        let parts = Parts { listener, guard, line: theirs, family, record, serving, policy };
+        let ended = serve(life, parts, metrics);
         // Only ever an error.
         eprintln!("agent error=\"{}\"", ended.err().map_or_else(String::new, |error| error.to_string()));
         std::process::exit(1);
@@ -123,10 +124,6 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     }
     drop(lock);
     ended
-}
-
-fn timer() -> io::Result<OwnedFd> {
-    Ok(timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?)
 }
 
 fn line() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -178,31 +175,14 @@ fn open(line: OwnedFd, record: &Record, guard: &OwnedFd, (server, life): (u32, O
     }
 }
 
-/// What the server's process begins with.
-struct Served {
-    life: Life,
-    listener: OwnedFd,
-    guard: OwnedFd,
-    line: OwnedFd,
-    record: Record,
-    serving: File,
-    policy: Policy,
-    family: PathManagerFamily,
-}
-
 /// The server's process; returns only where it cannot begin.
-fn serve(served: Served, metrics: Option<UnixListener>, options: &Options) -> Result<(), Error> {
+fn serve(life: Life, parts: Parts, metrics: Option<UnixListener>) -> Result<(), Error> {
     let doing = || Error::io("the server");
     privileges::keep(privileges::SERVER).map_err(doing())?;
-    let Served { life, listener, guard, line, record, serving, policy, family } = served;
     life.live().map_err(doing())?;
     log::start().map_err(doing())?;
-    let lifeline = line.try_clone().map_err(doing())?;
-    let (end, reload) = end_and_reload().map_err(doing())?;
-    let line = Line::new(line, family);
-    let policy = (options.policy.clone(), policy);
-    let parts = Parts { listener, end, reload, guard, record, serving, line, lifeline, policy };
-    let server = Server::new(parts).map_err(doing())?;
+    let signals = end_and_reload().map_err(doing())?;
+    let server = Server::new(parts, signals).map_err(doing())?;
     if let Some(metrics) = metrics {
         tell_metrics(metrics, server.clone()).map_err(doing())?;
     }

@@ -15,6 +15,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Something to poll that [`wake_in`] sets.
+pub(crate) fn timer() -> io::Result<OwnedFd> {
+    Ok(timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?)
+}
+
 /// Something to poll that becomes readable once. Costs a system call only where it would come too late.
 #[derive(Debug)]
 pub(crate) struct Timer {
@@ -24,8 +29,7 @@ pub(crate) struct Timer {
 
 impl Timer {
     pub(crate) fn new() -> io::Result<Timer> {
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        Ok(Timer { fd: timerfd_create(TimerfdClockId::Monotonic, flags)?, at: Mutex::default() })
+        Ok(Timer { fd: timer()?, at: Mutex::default() })
     }
 
     /// It comes in this time, or earlier.
