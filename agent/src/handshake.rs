@@ -218,9 +218,9 @@ pub(crate) fn end(server: &Server) {
 
 fn was_late(server: &Server, connection: &Arc<Connection>) {
     add(&server.metrics.late, 1);
-    if let Some(time) = connection.user.was_late() {
+    if connection.user.was_late() {
         add(&server.metrics.strikes, 1);
-        log::user(&connection.user, &format!("late seconds={}", time.as_secs()));
+        log::user(&connection.user, "late");
     }
 }
 

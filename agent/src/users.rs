@@ -24,8 +24,9 @@ pub(crate) const WAITING_MAX: usize = 64;
 const HELD_MAX: usize = 4096;
 /// Containers whose root is a user of its own; those of all others together are one.
 const ROOTS_MAX: usize = 64;
-/// Late hand-shakes in a row that a busy machine explains.
-const LATE_MAX: f64 = 3.0;
+/// Late hand-shakes that a busy machine explains: so many at once, and so many a second. Each has the switch on for 1 ms.
+const LATE_AT_ONCE: f64 = 10.0;
+const LATE_RATE: f64 = 5.0;
 /// A user may have the switch on for its share of so many seconds at once: thousands of hand-shakes.
 const SWITCH_AT_ONCE: f64 = 10.0;
 /// Of the time, for which one user's commands hold up the kernel's path manager, beyond what commands take;
@@ -134,7 +135,6 @@ struct State {
     looked: Option<Instant>,
     look_at: usize,
     strikes: Strikes,
-    begins: Strikes,
     late: Bucket,
     /// Seconds for which the user had the switch on.
     switched: Bucket,
@@ -252,11 +252,11 @@ impl User {
 
     /// Why no hand-shake is begun for the user just now. `share`: of the time, for the switch.
     pub(crate) fn begin_refusal(&self, share: f64) -> Option<&'static str> {
-        let state = lock(&self.state);
-        if state.begins.is_out() {
-            return Some("this user's hand-shakes came too late, several times: wait a while");
+        let (state, now) = (lock(&self.state), Instant::now());
+        if state.late.level(LATE_RATE, now) > LATE_AT_ONCE {
+            return Some("this user's hand-shakes came too late, many times: wait a while");
         }
-        (state.switched.level(share, Instant::now()) > SWITCH_AT_ONCE * share)
+        (state.switched.level(share, now) > SWITCH_AT_ONCE * share)
             .then_some("this user's hand-shakes have taken their share of the time: wait a while")
     }
 
@@ -270,13 +270,11 @@ impl User {
         lock(&self.state).kernel.pour(time.as_secs_f64(), KERNEL_SHARE, Instant::now());
     }
 
-    /// A hand-shake came too late, or broke off: how long the user is put off for that.
-    pub(crate) fn was_late(&self) -> Option<Duration> {
-        let mut state = lock(&self.state);
-        // One is forgotten each second.
-        let (now, rate) = (Instant::now(), 1.0);
-        state.late.pour(1.0, rate, now);
-        (state.late.level(rate, now) > LATE_MAX).then(|| state.begins.strike())
+    /// A hand-shake came too late, or broke off. True where no other is begun for a while.
+    pub(crate) fn was_late(&self) -> bool {
+        let (mut state, now) = (lock(&self.state), Instant::now());
+        state.late.pour(1.0, LATE_RATE, now);
+        state.late.level(LATE_RATE, now) > LATE_AT_ONCE
     }
 
     /// Something got stuck: how long the user is put off for that.
@@ -407,7 +405,7 @@ impl User {
             && state.taken.is_none()
             && state.watched.is_empty()
             && state.strikes.is_over()
-            && state.begins.is_over()
+            && state.late.level(LATE_RATE, now) == 0.0
             && state.switched.level(share, now) == 0.0
             && state.kernel.level(KERNEL_SHARE, now) == 0.0
             && state.unwritten == 0

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -25,8 +26,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 const AWAKE: Duration = Duration::from_micros(100);
 /// So many idle connections to the agent are kept.
 const IDLE_MAX: usize = 8;
-/// A hand-shake that came too late is begun again so often.
-const ATTEMPTS: usize = 3;
+const SOCKET_CALL: &str = "socket";
+/// On a busy machine a hand-shake comes too late, or the user has been late too often: it is begun anew for so long, after
+/// pauses from this to that. Who has slept is not soon put aside by the scheduler.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// The agent of this machine.
 #[derive(Debug)]
@@ -90,6 +95,32 @@ impl Agent {
         };
         Ok(Outcome { errno: reply.errno, message: (!reply.text.is_empty()).then_some(reply.text) })
     }
+
+    /// What was made, and how long the switch was on for it. None where that came too late.
+    fn hand_shake(
+        &self,
+        witness: &Socket,
+        make: &mut dyn FnMut() -> io::Result<Socket>,
+    ) -> Result<Option<(io::Result<Socket>, Duration)>> {
+        let io_error = |error: io::Error| Error::io(SOCKET_CALL, &error);
+        let begin = self.ask_on_line(Operation::Begin, &[witness.as_fd()], AWAKE);
+        // Where it breaks off, the line is closed: so the agent knows.
+        let (line, (go, _)) = begin.map_err(io_error)?;
+        if go.errno != 0 {
+            give_back(line);
+            return Err(refused(SOCKET_CALL, go));
+        }
+        let begun = Instant::now();
+        let made = make();
+        let done = match exchange(&line, Operation::Done, &[], AWAKE) {
+            // The switch is put back when it ends, and nobody says whether that was before the socket was made.
+            Err(error) if is_unread(&error) || is_unanswered(&error) => return Ok(None),
+            done => done.map_err(io_error)?.0,
+        };
+        let switched = begun.elapsed();
+        give_back(line);
+        Ok((done.errno == 0).then_some((made, switched)))
+    }
 }
 
 impl Provider for Agent {
@@ -114,32 +145,23 @@ impl Provider for Agent {
 
     /// The agent switches, this process makes the socket: so the socket has this process's user, group and charge.
     fn app_socket(&self, make: &mut dyn FnMut() -> io::Result<Socket>) -> Result<(io::Result<Socket>, Duration)> {
-        const OPERATION: &str = "socket";
-        let io_error = |error: io::Error| Error::io(OPERATION, &error);
         // Any socket of this network namespace tells the agent which it is.
-        let witness = Socket::new(Domain::IPV4, Type::DGRAM, None).map_err(io_error)?;
-        for _ in 0..ATTEMPTS {
-            let begin = self.ask_on_line(Operation::Begin, &[witness.as_fd()], AWAKE);
-            // Where it breaks off, the line is closed: so the agent knows.
-            let (line, (go, _)) = begin.map_err(io_error)?;
-            if go.errno != 0 {
-                give_back(line);
-                return Err(refused(OPERATION, go));
-            }
-            let begun = Instant::now();
-            let made = make();
-            let done = match exchange(&line, Operation::Done, &[], AWAKE) {
-                // The switch is put back when it ends, and nobody says whether that was before the socket was made.
-                Err(error) if is_unread(&error) || is_unanswered(&error) => continue,
-                done => done.map_err(io_error)?.0,
+        let witness = Socket::new(Domain::IPV4, Type::DGRAM, None).map_err(|error| Error::io(SOCKET_CALL, &error))?;
+        let (end, mut pause) = (Instant::now() + PATIENCE, PAUSE);
+        loop {
+            let refusal = match self.hand_shake(&witness, make) {
+                Ok(Some(made)) => return Ok(made),
+                Ok(None) => Error::os(SOCKET_CALL, libc::EAGAIN)
+                    .with_hint("this process was too slow for the agent, again and again: is the machine overloaded?"),
+                Err(error) if error.raw_os_error() == libc::EBUSY => error,
+                Err(error) => return Err(error),
             };
-            let switched = begun.elapsed();
-            give_back(line);
-            if done.errno == 0 {
-                return Ok((made, switched));
+            if Instant::now() >= end {
+                return Err(refusal);
             }
+            sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
         }
-        Err(Error::os(OPERATION, libc::EAGAIN).with_hint("this process was too slow for the agent, three times"))
     }
 }
 

@@ -56,7 +56,8 @@ def test_begins_of_one_user_that_is_late(agent: Agent, lab: Lab) -> None:
             client.send(Request(BEGIN).encode(), [witness.fileno()])
         replies = [client.receive().errno for client in clients]
         assert set(replies) == {0, errno.EBUSY}
-        assert replies.count(0) <= 10
+        # Seventeen would have had a turn: 16 may wait.
+        assert replies.count(0) <= 14
         # The connection of a refused one is as good as new.
         refused = clients[replies.index(errno.EBUSY)]
         begun = lambda: refused.ask(Request(BEGIN), [witness.fileno()]).errno == 0  # noqa: E731
