@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -196,6 +197,10 @@ def test_somebody_elses_supervisor(lab: Lab) -> None:
 def test_terminal(lab: Lab) -> None:
     """The program's terminal is its own: keys that interrupt and stop do so, and the shell sees the job stopped."""
     leader, follower = pty.openpty()
+    # Else a key throws away what the terminal has not shown yet, the answer to the key itself among it.
+    settings = termios.tcgetattr(follower)
+    settings[3] |= termios.NOFLSH
+    termios.tcsetattr(follower, termios.TCSANOW, settings)
     text = """
 import os, sys
 print(os.isatty(0), os.tcgetpgrp(0) == os.getpgrp(), flush=True)
