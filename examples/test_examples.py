@@ -259,6 +259,7 @@ def test_readme_c(lab: Lab, tmp_path: Path) -> None:
     assert len(run(lab, [str(built)]).splitlines()) == 2
 
 
+@pytest.mark.timeout(900)  # the library and all that it needs is built from nothing
 @pytest.mark.lab(endpoints=False)
 def test_readme_rust(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
@@ -273,6 +274,7 @@ def test_readme_rust(lab: Lab, tmp_path: Path) -> None:
     assert run(lab, [str(tmp_path / "t/debug/readme")]).splitlines()[-1] == "mptcp 1"
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.lab(endpoints=False)
 def test_readme_go(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "main.go").write_text(localised(readme_block("go"), lab))
