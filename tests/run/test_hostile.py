@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from conftest import missing
@@ -376,6 +377,12 @@ print(ask(fd, 66, bytes(64))[0], socket.socket().getsockopt(1, 38))
     assert process.stdout.readline() == "ready\n"
     above, running = supervisor(process.pid), program(process.pid)
     os.kill(above, signal.SIGSTOP)
+
+    def is_stopped() -> bool:
+        states = (task.joinpath("stat").read_text() for task in Path(f"/proc/{above}/task").iterdir())
+        return all(state.rsplit(")", 1)[1].split()[0] == "T" for state in states)
+
+    wait_until(is_stopped, "the stop of its last thread")
     process.stdin.write("go\n")
     process.stdin.flush()
 
