@@ -12,7 +12,7 @@ use crate::codec::uapi::{MPTCP_INFO, MptcpInfo, SOL_MPTCP};
 use crate::detail;
 pub use crate::first_port::{FirstPort, is_privileged};
 use crate::pm;
-pub use crate::switch::{Setting, SwitchLock, repair};
+pub use crate::switch::{Setting, SwitchLock, keep_switch_open, repair};
 use crate::sys::filter::lock_to_token;
 use crate::sys::netlink::{NetlinkSocket, namespace_of};
 use crate::sys::serving;

@@ -3,13 +3,13 @@
 //!
 //! The path manager of a client socket is that of its namespace at the moment of socket(). So `net.mptcp.path_manager`
 //! is `userspace` for the few microseconds of that call. Sockets that others make in the same moment are concerned too;
-//! what is already there is not. One process of a namespace switches at a time. A page on disk says that a switch is on,
-//! so that the next one repairs what a killed process left.
+//! what is already there is not. One process of a namespace switches at a time. A file says that a switch is on, so that
+//! the next one repairs what a killed process left.
 
 #![allow(unreachable_pub, reason = "the agent switches too")]
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -18,8 +18,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -48,24 +48,47 @@ const ATTEMPTS: usize = 16;
 pub(crate) fn with_userspace_path_manager(
     make: &mut dyn FnMut() -> io::Result<Socket>,
 ) -> Result<(io::Result<Socket>, Duration)> {
-    /// Threads of one process take turns here, rather than by trying.
-    static TURN: Mutex<()> = Mutex::new(());
+    /// Threads of one process take turns here, rather than by trying. What was opened last is in it, in a process that
+    /// keeps that.
+    static TURN: Mutex<Option<Switch>> = Mutex::new(None);
     // A child would inherit the switch's lock, and hold it for as long as it lives.
     let _no_fork = hold_off_forks();
-    let _turn = lock(&TURN);
+    let mut kept = lock(&TURN);
     let held = SwitchLock::hold()?;
-    let marker = Marker::open(&held.0);
+    let name = Name { namespace: namespace_of(held.0.as_fd()), user: effective_uid() };
     let explained = |error: io::Error| explain(&error);
-    if Setting::open(false).and_then(|setting| setting.is_userspace()).map_err(explained)? && !marker.is_set() {
-        return Ok((make(), Duration::ZERO));
+    let switch = match kept.take().filter(|kept| kept.name == name).map_or_else(|| Switch::open(name), Ok) {
+        Ok(switch) => switch,
+        // Who may not switch has nothing to do where it is so anyway.
+        Err(_) if Setting::open(false).and_then(|setting| setting.is_userspace()).is_ok_and(|so| so) => {
+            return Ok((make(), Duration::ZERO));
+        }
+        Err(error) => return Err(explain(&error)),
+    };
+    let Switch { setting, marker, .. } = &switch;
+    let outcome = if setting.is_userspace().map_err(explained)? && !marker.is_set() {
+        Ok((make(), Duration::ZERO))
+    } else {
+        make_switched(setting, marker, make)
+    };
+    if KEEPS.load(Ordering::Relaxed) {
+        *kept = Some(switch);
     }
-    let setting = Setting::open(true).map_err(explained)?;
+    outcome
+}
+
+fn make_switched(
+    setting: &Setting,
+    marker: &Marker,
+    make: &mut dyn FnMut() -> io::Result<Socket>,
+) -> Result<(io::Result<Socket>, Duration)> {
+    let explained = |error: io::Error| explain(&error);
     let mut switched = Duration::ZERO;
     for _ in 0..ATTEMPTS {
         // Where it is set already, who did that is dead, since the lock is ours: it is put back afterwards.
         marker.set(true);
         let begun = Instant::now();
-        let restore = Restore { setting: &setting, marker: &marker };
+        let restore = Restore { setting, marker };
         setting.write_userspace().map_err(explained)?;
         let made = make();
         let undisturbed = setting.is_userspace();
@@ -86,12 +109,42 @@ pub(crate) fn with_userspace_path_manager(
 pub fn repair() -> Result<()> {
     let _no_fork = hold_off_forks();
     let held = SwitchLock::hold()?;
-    let marker = Marker::open(&held.0);
+    let marker = Marker::open(Name { namespace: namespace_of(held.0.as_fd()), user: effective_uid() });
     if marker.is_set() {
         let setting = Setting::open(true).map_err(|error| explain(&error))?;
         drop(Restore { setting: &setting, marker: &marker });
     }
     Ok(())
+}
+
+static KEEPS: AtomicBool = AtomicBool::new(false);
+
+/// From now on, what a switch needs stays open from one to the next: for a process that knows all of its descriptors.
+/// Others close them all, and use the numbers for something else.
+#[cfg(feature = "agent")]
+pub fn keep_switch_open() {
+    KEEPS.store(true, Ordering::Relaxed);
+}
+
+/// Whose switch it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Name {
+    /// The cookie of the network namespace.
+    namespace: u64,
+    user: u32,
+}
+
+/// What a switch needs.
+struct Switch {
+    name: Name,
+    setting: Setting,
+    marker: Marker,
+}
+
+impl Switch {
+    fn open(name: Name) -> io::Result<Switch> {
+        Ok(Switch { name, setting: Setting::open(true)?, marker: Marker::open(name) })
+    }
 }
 
 /// Puts the kernel's path manager back on every way out, a panic included.
@@ -258,52 +311,46 @@ impl SwitchLock {
     }
 }
 
-/// One byte that outlives a killed process: 1 while a switch is on. Without a place to keep it, a switch that a kill
-/// interrupts is not repaired by the next one; all else works.
-struct Marker(Option<(File, PathBuf)>);
+/// What outlives a killed process: a file of one user's, where the place of each namespace has its name while its switch is
+/// on. Without a place to keep it, a switch that a kill interrupts is not repaired by the next one; all else works.
+struct Marker {
+    file: Option<File>,
+    /// Never 0.
+    mark: u64,
+}
+
+/// Two namespaces that share a place can lose one mark, if one is killed while both switch. The file stays, and is small.
+const PLACES: u64 = 4096;
 
 impl Marker {
-    fn open(namespace: &UnixDatagram) -> Self {
-        let name = format!("path_manager-{:x}", namespace_of(namespace.as_fd()));
-        let open = |directory: PathBuf| {
-            let made = fs::DirBuilder::new().mode(0o700).create(&directory);
-            if made.is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
-                return None;
-            }
+    fn open(name: Name) -> Self {
+        let open = |directory: &str| {
+            let owner = || fs::symlink_metadata(directory).ok().filter(Metadata::is_dir).map(|found| found.uid());
+            let make = || fs::DirBuilder::new().mode(0o700).create(directory).ok();
             // In a directory of somebody else's, the mark could be forged.
-            let owner = fs::symlink_metadata(&directory).ok().filter(|found| found.is_dir())?.uid();
-            if owner != effective_uid() {
-                return None;
-            }
+            owner().or_else(|| make().and_then(|()| owner())).filter(|owner| *owner == name.user)?;
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-            let path = directory.join(&name);
-            Some((options.open(&path).ok()?, path))
+            options.open(format!("{directory}/path_managers")).ok()
         };
-        let places = ["/run/mptcpapi".into(), format!("/dev/shm/mptcpapi-{}", effective_uid())];
-        Marker(places.into_iter().find_map(|place| open(PathBuf::from(place))))
+        let file = open("/run/mptcpapi").or_else(|| open(&format!("/dev/shm/mptcpapi-{}", name.user)));
+        Marker { file, mark: name.namespace + 1 }
+    }
+
+    fn place(&self) -> u64 {
+        self.mark % PLACES * 8
     }
 
     fn is_set(&self) -> bool {
-        let mut byte = [0];
-        self.0
-            .as_ref()
-            .is_some_and(|(file, _)| file.read_at(&mut byte, 0).is_ok_and(|length| length == 1) && byte == [1])
+        let mut bytes = [0; 8];
+        let read = self.file.as_ref().is_some_and(|file| file.read_exact_at(&mut bytes, self.place()).is_ok());
+        read && u64::from_ne_bytes(bytes) == self.mark
     }
 
     fn set(&self, on: bool) {
-        if let Some((file, _)) = &self.0 {
+        if let Some(file) = &self.file {
             // Best effort: see above.
-            let _ = file.write_at(&[u8::from(on)], 0);
-        }
-    }
-}
-
-/// Nothing stays of a switch that is off. The lock is still held.
-impl Drop for Marker {
-    fn drop(&mut self) {
-        if let Some((_, path)) = self.0.as_ref().filter(|_| !self.is_set()) {
-            let _ = fs::remove_file(path);
+            let _ = file.write_all_at(&(if on { self.mark } else { 0 }).to_ne_bytes(), self.place());
         }
     }
 }

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mptcpapi::serving::{close_all_but, fork};
+use mptcpapi::serving::{close_all_but, fork, keep_switch_open};
 use nix::errno::Errno;
 use rustix::process::{getpid, set_child_subreaper};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
@@ -97,6 +97,7 @@ fn supervise(options: &Options, line: Line, in_flight: InFlight, mask: Mask, tra
         let kept: [&dyn AsFd; 5] = [&listener, &line, &signals, &program, &to_program];
         let kept = kept.into_iter().chain(trace.as_ref().map(|trace| trace as &dyn AsFd));
         keep_only(&kept.map(|kept| kept.as_fd().as_raw_fd()).collect::<Vec<_>>())?;
+        keep_switch_open();
         let server = Arc::new(Server::new(options, listener.into(), trace)?);
         threads::start(server.clone(), in_flight, line.as_fd().as_raw_fd())?;
         // It has to know the program before that ends.

@@ -77,16 +77,16 @@ def test_the_supervisor_in_the_middle_of_a_switch(users: None, lab: Lab, start: 
     above = supervisor(process.pid)
     with lab.enter("client"), socket.socket() as one:
         cookie = int.from_bytes(one.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
-    mark = Path(f"/run/mptcpapi/path_manager-{cookie:x}")
-    mark.parent.mkdir(mode=0o700, exist_ok=True)
-    mark.write_bytes(b"\1")
-    try:
-        lab.sysctl_client("net.mptcp.pm_type", 1)
-        os.kill(above, signal.SIGKILL)
-        wait_until(lambda: lab.sysctl_client("net.mptcp.pm_type") == "0", "the kernel's path manager")
-        wait_until(lambda: not mark.exists(), "the end of the mark")
-    finally:
-        mark.unlink(missing_ok=True)
+    # As core/src/switch.rs marks it.
+    file, place = Path("/run/mptcpapi/path_managers"), (cookie + 1) % 4096 * 8
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    marks = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    os.pwrite(marks, (cookie + 1).to_bytes(8, sys.byteorder), place)
+    lab.sysctl_client("net.mptcp.pm_type", 1)
+    os.kill(above, signal.SIGKILL)
+    wait_until(lambda: lab.sysctl_client("net.mptcp.pm_type") == "0", "the kernel's path manager")
+    wait_until(lambda: os.pread(marks, 8, place) == bytes(8), "the end of the mark")
+    os.close(marks)
     assert process.communicate("")[1] == TOLD and process.returncode == 0
 
 
