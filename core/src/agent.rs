@@ -134,9 +134,17 @@ impl Provider for Agent {
 
     /// The agent lets this socket of ours receive the events of the one connection: it is not on the way of them.
     fn events(&self, fd: BorrowedFd<'_>) -> io::Result<Events> {
-        let mut socket = NetlinkSocket::open_for(libc::NETLINK_GENERIC, fd)?;
-        socket.bind()?;
-        let (reply, _) = self.ask(Operation::Watch, &[fd, socket.as_fd()])?;
+        let watch = || {
+            let mut socket = NetlinkSocket::open_for(libc::NETLINK_GENERIC, fd)?;
+            socket.bind()?;
+            let (reply, _) = self.ask(Operation::Watch, &[fd, socket.as_fd()])?;
+            Ok((reply, socket))
+        };
+        let (reply, socket) = match watch() {
+            // Whatever an agent that has ended did to the first socket is gone with it.
+            Err(error) if is_unanswered(&error) => watch(),
+            watched => watched,
+        }?;
         match reply.errno {
             0 => Ok(Events::OfConnection(Lent::for_one_use(socket))),
             errno => Err(io::Error::from_raw_os_error(errno)),

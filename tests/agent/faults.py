@@ -74,12 +74,14 @@ def program(call: Call) -> bytes:
 
 
 class Faults:
-    """What becomes of the call: `fail` is the errno, None where it goes on; `after` so many calls that go on."""
+    """What becomes of the call: `fail` is the errno, None where it goes on; `after` so many calls that go on, then at
+    most `most` that fail."""
 
     def __init__(self, call: Call) -> None:
         self.call = call
         self.fail: int | None = None
         self.after = 0
+        self.most: int | None = None
         self.seen = self.failed = 0
         self.listener = -1
         self.thread = threading.Thread(target=self._answer, daemon=True)
@@ -109,7 +111,7 @@ class Faults:
                 fcntl.ioctl(self.listener, RECEIVE, buffer)
                 number = NOTICE.unpack(buffer)[0]
                 self.seen += 1
-                fails = self.fail is not None and self.after <= 0
+                fails = self.fail is not None and self.after <= 0 and (self.most is None or self.failed < self.most)
                 self.after -= self.fail is not None
                 self.failed += fails
                 answer = ANSWER.pack(number, 0, -(self.fail or 0) if fails else 0, 0 if fails else CONTINUE)

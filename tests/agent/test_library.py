@@ -162,5 +162,11 @@ def test_a_request_that_may_be_done(lab: Lab, program: Callable[[str], Program])
         assert faults.failed == 1
         assert one.subflows() == [1, 2, 3]
         assert one.ask(one.open) == "4"
+        # Events are had on a new socket.
+        assert one.ask("monitor.close()") == "None"
+        faults.most, faults.fail = 2, errno.EPIPE
+        assert one.ask("setattr(sys, 'monitor', connection.events())") == "None"
+        assert faults.failed == 2
+        assert one.ask("sys.monitor.source.value") == "'netlink'"
     finally:
         agent.stop()
