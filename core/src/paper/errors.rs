@@ -22,7 +22,7 @@ pub(super) fn no_such_id(operation: &'static str, id: u8) -> Error {
 }
 
 /// From what carried the operation out: that has other names, and other ids.
-pub(super) fn renamed(operation: &'static str, error: &Error) -> Error {
+fn renamed(operation: &'static str, error: &Error) -> Error {
     Error::new(error.kind(), operation)
         .with_errno(error.raw_os_error())
         .with_kernel_message(error.kernel_message().map(str::to_owned))
