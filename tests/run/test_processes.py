@@ -209,6 +209,9 @@ for line in sys.stdin:
 """
     script = '"$@"; echo "status $?"; fg'
     argv = [
+        # A background job of a script ignores what the keyboard sends, and so do all that it starts.
+        "env",
+        "--default-signal=INT,TSTP",
         "setsid",
         "--ctty",
         "bash",
