@@ -22,7 +22,6 @@ MOUNTS = [
     ("devpts", "/dev/pts"),
     ("tmpfs", "/dev/shm"),
     ("tmpfs", "/run"),
-    ("tmpfs", "/tmp"),
     ("tmpfs", "/var"),
     ("cgroup2", "/sys/fs/cgroup"),
     ("bpf", "/sys/fs/bpf"),
@@ -49,6 +48,8 @@ def prepare() -> None:
         with contextlib.suppress(FileExistsError):
             os.makedirs(where)
         subprocess.run(["mount", "-t", kind, kind, where], check=True)
+    # Not mounted: the checkout may be in it, which the programs know by its path.
+    os.makedirs("/tmp", exist_ok=True)
     os.chmod("/tmp", 0o1777)
     os.chmod("/dev/shm", 0o1777)
     # As udev does.
