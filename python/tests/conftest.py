@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +43,12 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, An
         report.outcome = "failed"
         report.longrepr = f"skipped where MPTCPAPI_EXPECT_ALL=1: {call.excinfo.value if call.excinfo else ''}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def no_garbage() -> None:
+    """What earlier tests have left to the garbage collection is gone: a test that counts descriptors has none of it."""
+    gc.collect()
 
 
 @contextlib.contextmanager
@@ -147,9 +155,27 @@ def open_fds_of_library(connection: mptcpapi.Connection) -> None:
         connection.withdraw(250)
 
 
-def open_fds() -> int:
+class Descriptors(int):
+    """A number of descriptors that says, in the words of a failed assertion, of which kinds they are."""
+
+    kinds: dict[str, int]
+
+    def __repr__(self) -> str:
+        return f"{int(self)} {self.kinds}"
+
+
+def open_fds() -> Descriptors:
     """How many descriptors this process has."""
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (not another one for pathlib)
+    folder = Path("/proc/self/fd")
+    links: list[str] = []
+    for entry in sorted(folder.iterdir()):
+        try:
+            links.append(str(entry.readlink()).partition(":[")[0])
+        except OSError:
+            links.append("the folder")
+    found = Descriptors(len(links))
+    found.kinds = dict(Counter(links))
+    return found
 
 
 @pytest.fixture
