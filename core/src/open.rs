@@ -248,7 +248,11 @@ enum Progress {
 
 pub(crate) fn open(connection: &Connection<'_>, wanted: &OpenSubflow<'_>, settings: &[Setting]) -> Result<Subflow> {
     let mut attempt = ask(connection, wanted, settings)?;
-    let outcome = attempt.outcome().and_then(|opened| attempt.is_bound(&opened).map(|()| opened));
+    let outcome = attempt.outcome().and_then(|opened| {
+        attempt.is_bound(&opened)?;
+        attempt.make_backup(&opened)?;
+        Ok(opened)
+    });
     if outcome.is_err() {
         attempt.withdraw_half_open();
     }
@@ -440,6 +444,14 @@ impl<'a> Attempt<'a> {
             _ => Err(Error::new(ErrorKind::Unsupported, OPERATION)
                 .with_hint("this kernel binds no subflow to an interface: give a local address instead")),
         }
+    }
+
+    /// A kernel without ids of its own (seen: 6.1) takes no notice of the wish to open a backup: so it is told afterwards.
+    fn make_backup(&self, opened: &Subflow) -> Result<()> {
+        if !self.backup || self.before.numbered {
+            return Ok(());
+        }
+        self.connection.set_backup(opened.id, true)
     }
 
     fn entries(&self) -> Result<Vec<Subflow>> {

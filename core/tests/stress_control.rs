@@ -319,6 +319,18 @@ fn connection_without_subflows_ends_after_its_time() {
     });
 }
 
+#[test]
+fn a_backup_is_one_from_the_start() {
+    for lab in [Lab::new(), Lab::new().without("full-info")] {
+        lab.run(|| {
+            let stream = echoing();
+            let connection = view(&stream);
+            let opened = connection.open_subflow(&from(client(2), 0).backup(true)).expect("a subflow");
+            assert_eq!(detail(&stream, opened.id).backup, Some(true));
+        });
+    }
+}
+
 // ---- address ids ----
 
 #[test]
