@@ -59,8 +59,8 @@ pub(crate) struct Change<'a> {
     pub(crate) namespace: u64,
     /// The connection's, where it was looked at.
     pub(crate) token: u32,
-    /// What else the request names.
-    pub(crate) about: String,
+    /// The request, which names addresses as well. Put into words only for a line that is written.
+    pub(crate) request: Option<&'a Operation>,
     pub(crate) errno: i32,
     pub(crate) text: &'a str,
 }
@@ -68,12 +68,12 @@ pub(crate) struct Change<'a> {
 impl<'a> Change<'a> {
     /// Of this connection, by this request.
     pub(crate) fn of(operation: &'a Operation, namespace: u64, token: u32, (errno, text): &'a Outcome) -> Change<'a> {
-        Change { operation: operation.name(), namespace, token, about: operation.about(), errno: *errno, text }
+        Change { operation: operation.name(), namespace, token, request: Some(operation), errno: *errno, text }
     }
 
     /// Of a new socket.
     pub(crate) fn of_socket(namespace: u64, errno: i32, text: &'a str) -> Change<'a> {
-        Change { operation: "app_socket", namespace, token: 0, about: String::new(), errno, text }
+        Change { operation: "app_socket", namespace, token: 0, request: None, errno, text }
     }
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn change((user, pid): (&User, u32), share: u32, change: &Change<'_>)
     let Some(before) = user.may_log(share) else { return false };
     unwritten(user, before);
     let uid = user.uid;
-    let Change { operation, namespace, token, about, errno, text } = change;
+    let Change { operation, namespace, token, request, errno, text } = change;
     let outcome = if *errno == 0 { "done" } else { "refused" };
     let mut line = format!("{outcome} op={operation} uid={uid} pid={pid}");
     if *namespace != 0 {
@@ -92,7 +92,8 @@ pub(crate) fn change((user, pid): (&User, u32), share: u32, change: &Change<'_>)
     if *token != 0 {
         line.push_str(&format!(" token={token}"));
     }
-    line.push_str(&format!("{about} errno={errno}"));
+    line.push_str(&request.map_or_else(String::new, Operation::about));
+    line.push_str(&format!(" errno={errno}"));
     if !text.is_empty() {
         // The kernel's words; a quotation mark in them would be a second field.
         line.push_str(&format!(" text=\"{}\"", text.replace(['"', '\n'], " ")));
