@@ -180,7 +180,7 @@ struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     /// A turn takes some 50 us. Who does not end his in time was stopped in it, and is not waited for.
-    const AT_MOST: Duration = Duration::from_millis(50);
+    const AT_MOST: Duration = Duration::from_millis(500);
 
     fn take(fd: BorrowedFd<'a>, socket: u128) -> Self {
         static THREADS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
