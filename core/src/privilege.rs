@@ -127,7 +127,10 @@ impl Provider for Either {
     fn app_socket(&self, make: &mut dyn FnMut() -> io::Result<Socket>) -> Result<(io::Result<Socket>, Duration)> {
         let is_refused =
             |answer: &Result<_>| answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
-        let is_absent = |error: &Error| is_absent(&io::Error::from_raw_os_error(error.raw_os_error()));
+        // With words, it is the agent's own refusal.
+        let is_absent = |error: &Error| {
+            error.kernel_message().is_none() && is_absent(&io::Error::from_raw_os_error(error.raw_os_error()))
+        };
         Either::ask(|provider| provider.app_socket(make), is_refused, is_absent)
     }
 }

@@ -170,3 +170,17 @@ def test_a_request_that_may_be_done(lab: Lab, program: Callable[[str], Program])
         assert one.ask("sys.monitor.source.value") == "'netlink'"
     finally:
         agent.stop()
+
+
+def test_who_is_not_admitted_is_told_by_the_library(start_agent: Callable[..., Agent], lab: Lab) -> None:
+    """Not that there is no agent."""
+    need_library()
+    agent = start_agent("users = [1001]")
+    text = "import mptcpapi; mptcpapi.socket(control='app')"
+    user: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    environment = {**os.environ, "MPTCPAPI_AGENT": agent.socket}
+    process = lab.run_client(
+        [sys.executable, "-c", text], stderr=subprocess.PIPE, text=True, cwd="/", env=environment, **user
+    )
+    _, errors = process.communicate()
+    assert process.returncode == 1 and "the agent's policy does not admit this user" in errors, errors
