@@ -16,7 +16,7 @@ use crate::connection::{Connection, Handshake};
 use crate::flips::now;
 use crate::log::{self, Change};
 use crate::metrics::add;
-use crate::namespaces::Namespace;
+use crate::namespaces::{IDLE, Namespace};
 use crate::server::Server;
 use crate::threads::lock;
 use crate::users::{Job, User};
@@ -220,7 +220,14 @@ fn was_late(server: &Server, connection: &Arc<Connection>) {
     add(&server.metrics.late, 1);
     if connection.user.was_late() {
         add(&server.metrics.strikes, 1);
-        log::user(&connection.user, "late");
+        match connection.user.may_log(server.policy().lines) {
+            Some(before) => {
+                log::unwritten(&connection.user, before);
+                log::user(&connection.user, "late");
+            }
+            // Then it is told how many there were.
+            None => server.sweep_timer.within(IDLE),
+        }
     }
 }
 
